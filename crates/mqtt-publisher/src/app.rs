@@ -1,0 +1,313 @@
+//! The main mode: readings in, frames out.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use securemqtt_cli::broker::INSECURE;
+use securemqtt_cli::exit::{Exit, Failure, Outcome};
+use securemqtt_cli::identity::Role;
+use securemqtt_cli::logging::Talk;
+use securemqtt_cli::questions::Questions;
+use securemqtt_cli::signals::Signals;
+use securemqtt_cli::start::Start;
+use securemqtt_client::mqtt::LinkErrorKind;
+use securemqtt_client::publisher::{Notice, PublishError, Publisher, Settings};
+use securemqtt_client::state::StateDir;
+use securemqtt_core::Qos;
+use securemqtt_core::identity::{Fingerprint, IdentityPublic};
+use securemqtt_core::peers::PeerName;
+use securemqtt_core::publisher::{Config, Event};
+use securemqtt_core::wire::Status;
+use tokio::sync::mpsc;
+
+use crate::batch::Batch;
+use crate::cli::{Cli, KeyArgs, RatchetEvery};
+use crate::input::{self, Item, Source};
+
+/// How long the end waits for the broker's acknowledgements.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// Publishes until the input ends, or INT or TERM.
+pub(crate) fn run(cli: &Cli) -> Outcome<Exit> {
+    // What is wrong with the input is said before anything else happens.
+    let source = cli.readings.input().open(cli.readings.raw)?;
+    let start = Start::new(Role::Publisher, &cli.state, &cli.trust, &cli.broker)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let exit = runtime.block_on(async { App::new(cli, start, source)?.run().await });
+    // The input's thread may still be waiting for its next line.
+    runtime.shutdown_background();
+    exit
+}
+
+/// A run of the program.
+struct App<'a> {
+    cli: &'a Cli,
+    talk: Talk,
+    warn: Talk,
+    publisher: Publisher,
+    signals: Signals,
+    questions: Questions,
+    first_contact: &'static str,
+    fingerprint: Fingerprint,
+    topic: String,
+    qos: Qos,
+    input: Option<mpsc::Receiver<Outcome<Item>>>,
+    source: Option<Box<dyn Source>>,
+    refused: HashSet<(Fingerprint, u8)>,
+    retain: bool,
+    batch: Batch,
+    sent: usize,
+    bad: usize,
+    greeted: bool,
+    /// Held for its lock.
+    _state: StateDir,
+}
+
+impl<'a> App<'a> {
+    fn new(cli: &'a Cli, start: Start, source: Box<dyn Source>) -> Outcome<Self> {
+        let first_contact = start.first_contact();
+        let fingerprint = start.identity.public().fingerprint();
+        let topic = cli.readings.topic.clone().unwrap_or_else(|| format!("telemetry/{}", start.name));
+        let settings = Settings {
+            broker: start.broker,
+            identity: start.identity,
+            trust: start.trust,
+            engine: engine_config(start.name, &cli.keys),
+            peers: start.peers,
+        };
+        Ok(Self {
+            cli,
+            talk: cli.log.talk("Publisher", true),
+            warn: cli.log.talk("Publisher", false),
+            publisher: Publisher::start(settings)?,
+            signals: Signals::new()?,
+            questions: Questions::new()?,
+            first_contact,
+            fingerprint,
+            topic,
+            qos: cli.broker.qos,
+            input: None,
+            source: Some(source),
+            refused: HashSet::new(),
+            retain: cli.readings.retain,
+            batch: Batch::new(cli.readings.linger),
+            sent: 0,
+            bad: 0,
+            greeted: false,
+            _state: start.state,
+        })
+    }
+
+    async fn run(mut self) -> Outcome<Exit> {
+        let interrupted = self.publish_all().await?;
+        // What was gathered goes out with a signal, too.
+        self.send().await?;
+        self.finish(interrupted).await
+    }
+
+    /// Publishes the whole input; true when a signal ended it.
+    async fn publish_all(&mut self) -> Outcome<bool> {
+        loop {
+            tokio::select! {
+                biased;
+                () = self.signals.next() => return Ok(true),
+                (id, allow) = self.questions.answer() => self.publisher.decide(id, allow),
+                notice = self.publisher.next() => self.tell(notice?)?,
+                () = self.batch.due() => if self.send().await? { return Ok(true) },
+                item = next_item(&mut self.input) => match item {
+                    None => return Ok(false),
+                    Some(item) => if self.take(item?)? && self.send().await? { return Ok(true) },
+                },
+            }
+        }
+    }
+
+    /// Takes one item; true when it is time to send.
+    fn take(&mut self, item: Item) -> Outcome<bool> {
+        match item {
+            Item::Reading(reading) => Ok(self.batch.add(reading)),
+            Item::Skipped(skipped) => {
+                self.bad += 1;
+                self.warn.say(skipped)?;
+                Ok(false)
+            }
+        }
+    }
+
+    /// Sends what was gathered; true when a signal came while there was no room.
+    async fn send(&mut self) -> Outcome<bool> {
+        let readings = self.batch.take();
+        if readings.len() > 1 {
+            let payloads: Vec<&[u8]> = readings.iter().map(|reading| reading.payload.as_slice()).collect();
+            let published = tokio::select! {
+                biased;
+                () = self.signals.next() => return Ok(true),
+                published = self.publisher.publish_batch(&self.topic, &payloads, self.qos, self.retain) => published,
+            };
+            match published {
+                // Too much for the broker: one by one.
+                Err(PublishError::Link(error)) if error.kind() == LinkErrorKind::Message => {}
+                published => {
+                    self.count(published, readings.len(), None)?;
+                    return Ok(false);
+                }
+            }
+        }
+        for reading in readings {
+            let published = tokio::select! {
+                biased;
+                () = self.signals.next() => return Ok(true),
+                published = self.publisher.publish(&self.topic, &reading.payload, self.qos, self.retain) => published,
+            };
+            self.count(published, 1, reading.line)?;
+        }
+        Ok(false)
+    }
+
+    fn count(&mut self, published: Result<(), PublishError>, readings: usize, line: Option<u64>) -> Outcome<()> {
+        match published {
+            Ok(()) => self.sent += readings,
+            Err(PublishError::Client(error)) => return Err(error.into()),
+            Err(PublishError::Link(error)) if error.kind() != LinkErrorKind::Message => return Err(error.into()),
+            // These readings cannot go; others can.
+            Err(error) => {
+                self.bad += readings;
+                let line = line.map(|line| format!("line {line}: ")).unwrap_or_default();
+                self.warn.say(format_args!("{line}{error}; not published"))?;
+            }
+        }
+        Ok(())
+    }
+
+    async fn finish(self, interrupted: bool) -> Outcome<Exit> {
+        let Self { publisher, mut signals, sent, bad, warn, refused, .. } = self;
+        let confirmed = publisher.engine().confirmed();
+        let drained = tokio::select! {
+            drained = publisher.finish(PATIENCE) => drained?,
+            // A second signal.
+            () = signals.next() => return Ok(Exit::Done),
+        };
+        if !drained && sent > 0 {
+            warn.say("the broker has not acknowledged everything; some readings may be lost")?;
+            if !interrupted {
+                return Err(Failure::new(Exit::TimedOut, "the broker did not acknowledge every reading in time"));
+            }
+        }
+        if interrupted && confirmed == 0 && !refused.is_empty() {
+            return Err(Failure::new(Exit::Refused, "every subscriber that asked was refused"));
+        }
+        Ok(if bad > 0 { Exit::BadData } else { Exit::Done })
+    }
+
+    fn tell(&mut self, notice: Notice) -> Outcome<()> {
+        match notice {
+            Notice::Connected => self.connected(),
+            Notice::Disconnected { reason, retry_in } => {
+                let seconds = retry_in.as_secs_f32();
+                Ok(self.warn.say(format_args!("{reason}; trying again in {seconds:.1} s"))?)
+            }
+            Notice::Refused { what } => Ok(self.warn.say(what)?),
+            Notice::NotRemembered { why } => {
+                Ok(self.warn.say(format_args!("The new peer is trusted until the restart only: {why}"))?)
+            }
+            Notice::Event(event) => self.event(event),
+        }
+    }
+
+    fn connected(&mut self) -> Outcome<()> {
+        self.talk.say("Connected to broker")?;
+        if std::mem::replace(&mut self.greeted, true) {
+            return Ok(());
+        }
+        self.talk.say(format_args!("Identity {}", self.fingerprint))?;
+        if self.cli.broker.is_insecure() {
+            self.warn.say(INSECURE)?;
+        }
+        if self.cli.readings.no_wait {
+            return self.begin();
+        }
+        Ok(self.talk.say("Waiting for a subscriber...")?)
+    }
+
+    /// Opens the tap.
+    fn begin(&mut self) -> Outcome<()> {
+        if let Some(source) = self.source.take() {
+            self.talk.say("Publishing encrypted telemetry data...")?;
+            self.input = Some(input::pump(source, self.cli.readings.pace())?);
+        }
+        Ok(())
+    }
+
+    fn event(&mut self, event: Event) -> Outcome<()> {
+        match event {
+            Event::NewPeer { name, key } => {
+                let how = self.first_contact;
+                self.talk.say(format_args!("New peer {name} {} ({how})", key.fingerprint()))?;
+            }
+            Event::AskPeer { id, name, key } => self.questions.ask(id, &name, key.fingerprint()),
+            Event::Confirmed { first, .. } => {
+                if first {
+                    self.talk.say("ECDH key exchange completed")?;
+                }
+                self.begin()?;
+            }
+            Event::Refused { name, key, status, pinned } => self.refused(&name, &key, status, pinned)?,
+            Event::Rotated { stream } => tracing::info!(stream, "a new stream has begun"),
+            Event::Rejected(reject) => tracing::debug!(?reject, "a message was refused"),
+            Event::EntryDropped { id } => {
+                tracing::warn!(%id, "a subscriber has been away for so long that a key for it was dropped");
+            }
+            Event::RolledBack { id } => {
+                tracing::warn!(%id, "a subscriber knows more than we do: our state is old; the stream was changed");
+            }
+        }
+        Ok(())
+    }
+
+    fn refused(
+        &mut self,
+        name: &PeerName,
+        key: &IdentityPublic,
+        status: Status,
+        pinned: Option<Fingerprint>,
+    ) -> Outcome<()> {
+        let shown = key.fingerprint();
+        // It asks again and again; it is told each time, and we once.
+        if !self.refused.insert((shown, status as u8)) {
+            return Ok(());
+        }
+        let line = key.to_openssh();
+        let text = match pinned {
+            Some(pinned) => format!(
+                "REFUSED {name}: its key has changed, or somebody pretends to be it\n  pinned {pinned}\n  shown  {shown}\n  \
+                 if the change is genuine: mqtt-publisher peers replace {name} {line}"
+            ),
+            None if status == Status::Revoked => format!("Refused {name} {shown}: revoked"),
+            None => format!(
+                "Refused {name} {shown}: not a known peer\n  to trust it: mqtt-publisher peers add {name} {line}"
+            ),
+        };
+        Ok(self.warn.say(text)?)
+    }
+}
+
+async fn next_item(input: &mut Option<mpsc::Receiver<Outcome<Item>>>) -> Option<Outcome<Item>> {
+    match input {
+        Some(input) => input.recv().await,
+        None => std::future::pending().await,
+    }
+}
+
+fn engine_config(name: PeerName, keys: &KeyArgs) -> Config {
+    let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
+    let mut config = Config::new(name);
+    config.tick_ms = millis(keys.tick_every);
+    config.rotate_ms = millis(keys.rotate_every);
+    config.signed_frames = keys.sign_readings;
+    match keys.ratchet_every {
+        Some(RatchetEvery::Frames(frames)) => config.ratchet_frames = frames,
+        Some(RatchetEvery::Time(time)) => config.ratchet_ms = millis(time),
+        None => {}
+    }
+    config
+}

@@ -1,0 +1,18 @@
+//! What `mqtt-publisher` and `mqtt-subscriber` share at the command line: flags, configuration, exit codes, messages, and
+//! the subcommands `key` and `peers`.
+
+pub mod broker;
+pub mod config;
+mod config_file;
+pub mod duration;
+pub mod exit;
+pub mod identity;
+pub mod key;
+pub mod logging;
+pub mod pages;
+pub mod peers;
+pub mod prompt;
+pub mod questions;
+pub mod signals;
+pub mod start;
+mod store;

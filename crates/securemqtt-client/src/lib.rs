@@ -1,0 +1,11 @@
+//! securemqtt over a real broker: the connection, the state on disk, and the drivers of both sides.
+
+mod clock;
+mod error;
+pub mod mqtt;
+pub mod publisher;
+mod pump;
+pub mod state;
+pub mod subscriber;
+
+pub use error::ClientError;

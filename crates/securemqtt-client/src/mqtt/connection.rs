@@ -1,0 +1,142 @@
+//! One connection to the broker, whichever version it speaks: from TCP to DISCONNECT, never reused.
+//!
+//! Every attempt starts with an empty rumqttc. What rumqttc would keep over a reconnect (packet identifiers, queued
+//! acknowledgements, half-read events) is what goes wrong after one: a late acknowledgement can hit a reused packet
+//! identifier, and its resends are dropped when the broker lost the session. The [`Outbox`](super::outbox::Outbox)
+//! resends instead.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use securemqtt_core::Qos;
+
+use super::error::LinkError;
+use super::options::{BrokerOptions, MqttVersion};
+use super::{v4, v5};
+
+/// Packet identifier of a publish or a subscription under way.
+pub(super) type PacketId = u16;
+
+/// What a connection reports, in the terms of both versions.
+#[derive(Debug)]
+pub(super) enum Report {
+    Connected {
+        session_present: bool,
+        limits: Limits,
+    },
+    /// A publish went out. Identifier 0: QoS 0.
+    Sent(PacketId),
+    Acknowledged {
+        id: PacketId,
+        refused: Option<String>,
+    },
+    SubscribeSent(PacketId),
+    Subscribed {
+        id: PacketId,
+        refusals: Vec<Option<String>>,
+    },
+    Received(Received),
+    /// Our DISCONNECT is out and nothing more will happen.
+    Closed,
+}
+
+/// A message as it arrived.
+#[derive(Debug)]
+pub(super) struct Received {
+    pub(super) topic: Bytes,
+    pub(super) payload: Bytes,
+    pub(super) qos: Qos,
+    pub(super) retain: bool,
+    pub(super) dup: bool,
+    pub(super) id: PacketId,
+}
+
+/// What the broker said it takes. Handing rumqttc more would end the connection, again and again.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    pub(super) max_packet_size: u32,
+    pub(super) retain: bool,
+    pub(super) max_qos: Qos,
+}
+
+/// The largest packet MQTT can express.
+pub(super) const MAX_PACKET_SIZE: u32 = 268_435_460;
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self { max_packet_size: MAX_PACKET_SIZE, retain: true, max_qos: Qos::AtLeastOnce }
+    }
+}
+
+/// The sending half.
+pub(super) enum Sender {
+    V5(rumqttc_v5::AsyncClient),
+    V4(rumqttc_v4::AsyncClient),
+}
+
+/// The half that makes everything move, by being polled.
+pub(super) enum Poller {
+    V5(Box<rumqttc_v5::EventLoop>),
+    V4(Box<rumqttc_v4::EventLoop>),
+}
+
+/// rumqttc refused a packet before sending it.
+#[derive(Debug)]
+pub(super) struct Rejected;
+
+/// Prepares a connection; the first poll opens it.
+pub(super) fn open(
+    options: &BrokerOptions,
+    tls: Option<&Arc<rustls::ClientConfig>>,
+) -> Result<(Sender, Poller), LinkError> {
+    match options.version {
+        MqttVersion::V5 => {
+            v5::open(options, tls).map(|(client, events)| (Sender::V5(client), Poller::V5(Box::new(events))))
+        }
+        MqttVersion::V311 => {
+            v4::open(options, tls).map(|(client, events)| (Sender::V4(client), Poller::V4(Box::new(events))))
+        }
+    }
+}
+
+impl Sender {
+    pub(super) fn publish(&self, topic: &str, payload: Bytes, qos: Qos, retain: bool) -> Result<(), Rejected> {
+        match self {
+            Self::V5(client) => v5::publish(client, topic, payload, qos, retain),
+            Self::V4(client) => v4::publish(client, topic, payload, qos, retain),
+        }
+    }
+
+    pub(super) fn subscribe(&self, filters: &[(String, Qos)]) -> Result<(), Rejected> {
+        match self {
+            Self::V5(client) => v5::subscribe(client, filters),
+            Self::V4(client) => v4::subscribe(client, filters),
+        }
+    }
+
+    /// Acknowledges a message of this connection.
+    pub(super) fn acknowledge(&self, id: PacketId) {
+        match self {
+            Self::V5(client) => v5::acknowledge(client, id),
+            Self::V4(client) => v4::acknowledge(client, id),
+        }
+    }
+
+    /// DISCONNECT, at once or after the acknowledgements and publishes before it, for at most `patience`.
+    pub(super) fn disconnect(&self, patience: Option<Duration>) {
+        match self {
+            Self::V5(client) => v5::disconnect(client, patience),
+            Self::V4(client) => v4::disconnect(client, patience),
+        }
+    }
+}
+
+impl Poller {
+    pub(super) async fn next(&mut self, options: &BrokerOptions) -> Result<Report, LinkError> {
+        match self {
+            Self::V5(events) => v5::next(events, options).await,
+            Self::V4(events) => v4::next(events, options).await,
+        }
+    }
+}

@@ -1,0 +1,204 @@
+//! The task behind a [`Link`](super::Link): one connection after another, until it is told to stop or cannot go on.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::Duration;
+
+use securemqtt_core::Qos;
+use tokio::sync::mpsc;
+use tokio::time::timeout;
+
+use super::backoff::Backoff;
+use super::connection;
+use super::error::LinkError;
+use super::link::{Command, LinkEvent, Shared};
+use super::live::{Ending, TAKE};
+use super::options::BrokerOptions;
+use super::outbox::{Outbox, Publish, Tally};
+use super::tls;
+
+/// A connection that lasted this long was a good one: the next failure starts the back-off anew.
+const GOOD_AFTER: Duration = Duration::from_secs(10);
+/// This many connections in a row, each accepted and soon closed without a word, are no accident.
+const SILENT_CLOSES: u32 = 6;
+pub(super) struct Driver {
+    pub(super) options: BrokerOptions,
+    pub(super) tls: Option<Arc<rustls::ClientConfig>>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) publishes: mpsc::UnboundedReceiver<Publish>,
+    pub(super) commands: mpsc::UnboundedReceiver<Command>,
+    pub(super) events: mpsc::Sender<LinkEvent>,
+    /// Events for which the channel has no room.
+    pub(super) backlog: VecDeque<LinkEvent>,
+    pub(super) outbox: Outbox,
+    pub(super) tally: Tally,
+    pub(super) taken: Vec<Publish>,
+    /// Subscriptions asked for while there was no connection.
+    pub(super) asked: Vec<Vec<(String, Qos)>>,
+    pub(super) connections: u64,
+    silent_closes: u32,
+    pub(super) dropped: u64,
+}
+
+impl Driver {
+    pub(super) fn new(
+        options: BrokerOptions,
+        shared: Arc<Shared>,
+        publishes: mpsc::UnboundedReceiver<Publish>,
+        commands: mpsc::UnboundedReceiver<Command>,
+        events: mpsc::Sender<LinkEvent>,
+    ) -> Result<Self, LinkError> {
+        let tls = if options.address.uses_tls() { Some(tls::client_config(&options.tls)?) } else { None };
+        // Finds what is wrong with the address now, not in the task.
+        connection::open(&options, tls.as_ref())?;
+        Ok(Self {
+            options,
+            tls,
+            shared,
+            publishes,
+            commands,
+            events,
+            backlog: VecDeque::new(),
+            outbox: Outbox::default(),
+            tally: Tally::default(),
+            taken: Vec::with_capacity(TAKE),
+            asked: Vec::new(),
+            connections: 0,
+            silent_closes: 0,
+            dropped: 0,
+        })
+    }
+
+    pub(super) async fn run(mut self) {
+        let failure = self.keep_connected().await;
+        self.shared.window.close();
+        self.shared.progress.end();
+        if let Some(error) = failure {
+            self.emit(LinkEvent::Failed(error));
+            self.flush_backlog().await;
+        }
+    }
+
+    /// Connects again and again; returns the error that ended it, or `None` if we were told to stop.
+    async fn keep_connected(&mut self) -> Option<LinkError> {
+        let mut backoff = Backoff::new(self.options.retry.max_delay);
+        loop {
+            let (ending, lasted) = self.connection().await;
+            self.forget_connection();
+            let error = match ending {
+                Ending::Stopped => return None,
+                Ending::Lost(error) => self.judge(error, lasted),
+            };
+            if error.is_permanent() || (lasted.is_none() && self.options.retry.no_retry) {
+                return Some(error);
+            }
+            if lasted.is_some_and(|lasted| lasted >= GOOD_AFTER) {
+                backoff.reset();
+            }
+            let retry_in = backoff.next();
+            self.emit(LinkEvent::Disconnected { reason: error.to_string(), retry_in });
+            if self.pause(retry_in).await.is_stop() {
+                return None;
+            }
+        }
+    }
+
+    pub(super) fn done(&mut self, ticket: u64) {
+        self.tally.done(ticket, &self.shared.progress);
+        self.shared.window.add_permits(1);
+    }
+
+    /// Sends an event, or keeps it until there is room; in order.
+    pub(super) fn emit(&mut self, event: LinkEvent) {
+        use mpsc::error::TrySendError;
+        if !self.backlog.is_empty() {
+            self.backlog.push_back(event);
+            return;
+        }
+        if let Err(TrySendError::Full(event)) = self.events.try_send(event) {
+            self.backlog.push_back(event);
+        }
+    }
+
+    /// Delivers the last events, unless the driver would rather disconnect.
+    async fn flush_backlog(&mut self) {
+        while let Some(event) = self.backlog.pop_front() {
+            tokio::select! {
+                sent = self.events.send(event) => if sent.is_err() { return },
+                () = stop_command(&mut self.commands) => return,
+            }
+        }
+    }
+
+    fn forget_connection(&mut self) {
+        for ticket in self.outbox.connection_lost() {
+            self.done(ticket);
+        }
+    }
+
+    /// Sees the pattern in connections that are accepted and soon closed.
+    fn judge(&mut self, error: LinkError, lasted: Option<Duration>) -> LinkError {
+        if lasted.is_none() && error.is_silent_close() {
+            return LinkError::closed_unaccepted(&self.options);
+        }
+        let short = lasted.is_some_and(|lasted| lasted < GOOD_AFTER);
+        if short && error.is_silent_close() {
+            self.silent_closes += 1;
+        } else if lasted.is_some() {
+            self.silent_closes = 0;
+        }
+        if self.silent_closes >= SILENT_CLOSES {
+            return LinkError::closed_again_and_again(&self.options, self.silent_closes);
+        }
+        error
+    }
+
+    /// Waits before the next attempt.
+    async fn pause(&mut self, delay: Duration) -> Flow {
+        let wait = async {
+            loop {
+                tokio::select! {
+                    biased;
+                    command = self.commands.recv() => match command {
+                        Some(Command::Subscribe(filters)) => self.asked.push(filters),
+                        // From a connection that is gone.
+                        Some(Command::Acknowledge(_)) => {}
+                        Some(Command::Disconnect) | None => return,
+                    },
+                    listening = deliver(&self.events, &mut self.backlog), if !self.backlog.is_empty() => if !listening { return },
+                }
+            }
+        };
+        if timeout(delay, wait).await.is_ok() { Flow::Stop } else { Flow::Continue }
+    }
+}
+
+/// Whether to go on.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Flow {
+    Continue,
+    Stop,
+}
+
+impl Flow {
+    pub(super) fn is_stop(self) -> bool {
+        self == Self::Stop
+    }
+}
+
+/// Moves the oldest event of the backlog into the channel when it has room; `false` if nobody listens any more.
+pub(super) async fn deliver(events: &mpsc::Sender<LinkEvent>, backlog: &mut VecDeque<LinkEvent>) -> bool {
+    let Ok(permit) = events.reserve().await else { return false };
+    if let Some(event) = backlog.pop_front() {
+        permit.send(event);
+    }
+    true
+}
+
+async fn stop_command(commands: &mut mpsc::UnboundedReceiver<Command>) {
+    while let Some(command) = commands.recv().await {
+        if matches!(command, Command::Disconnect) {
+            return;
+        }
+    }
+}

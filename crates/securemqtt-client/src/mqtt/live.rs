@@ -1,0 +1,284 @@
+//! One connection at work: the driver moves publishes, subscriptions and acknowledgements in and reports out.
+
+use std::collections::VecDeque;
+use std::pin::pin;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use securemqtt_core::Qos;
+use tokio::time::{Instant, sleep};
+use tracing::{debug, warn};
+
+use super::connection::{self, Limits, PacketId, Poller, Received, Report, Sender};
+use super::driver::{Driver, Flow, deliver};
+use super::error::LinkError;
+use super::link::{AckToken, Command, LinkEvent, MAX_QUEUED_BYTES, Message};
+use super::outbox::Publish;
+
+/// How long a clean DISCONNECT may take, and how long of that may wait for acknowledgements.
+const DISCONNECT_WITHIN: Duration = Duration::from_secs(4);
+const DISCONNECT_PATIENCE: Duration = Duration::from_secs(2);
+/// Publishes taken from the channel at once.
+pub(super) const TAKE: usize = 64;
+
+/// How a connection ended.
+pub(super) enum Ending {
+    /// We were told to stop.
+    Stopped,
+    Lost(LinkError),
+}
+
+/// What belongs to one connection.
+struct Live {
+    sender: Sender,
+    connected: Option<Instant>,
+    limits: Limits,
+    /// Subscriptions with rumqttc, then those the broker has yet to answer.
+    subscribing: VecDeque<Vec<String>>,
+    subscribed: Vec<(PacketId, Vec<String>)>,
+    closing: bool,
+}
+
+impl Live {
+    /// Publishes wait for the subscriptions asked for before them.
+    fn may_publish(&self) -> bool {
+        self.connected.is_some() && self.subscribing.is_empty() && !self.closing
+    }
+}
+
+impl Driver {
+    /// One connection, from the first byte to the last, and how long the broker had accepted it.
+    pub(super) async fn connection(&mut self) -> (Ending, Option<Duration>) {
+        let (sender, mut poller) = match connection::open(&self.options, self.tls.as_ref()) {
+            Ok(halves) => halves,
+            Err(error) => return (Ending::Lost(error), None),
+        };
+        self.connections += 1;
+        let mut live = Live {
+            sender,
+            connected: None,
+            limits: Limits::default(),
+            subscribing: VecDeque::new(),
+            subscribed: Vec::new(),
+            closing: false,
+        };
+        let ending = self.serve(&mut live, &mut poller).await;
+        (ending, live.connected.map(|since| since.elapsed()))
+    }
+
+    /// Moves work in and reports out until the connection ends.
+    async fn serve(&mut self, live: &mut Live, poller: &mut Poller) -> Ending {
+        let options = self.options.clone();
+        let mut deadline = pin!(sleep(Duration::MAX));
+        loop {
+            let report = {
+                // Dropped half-way, a poll could lose what it had already read: it is kept until it is done.
+                let mut poll = pin!(poller.next(&options));
+                loop {
+                    let may_read = self.may_read(live);
+                    tokio::select! {
+                        biased;
+                        command = self.commands.recv(), if !live.closing => {
+                            if self.command(command, live).is_stop() {
+                                if live.connected.is_none() {
+                                    return Ending::Stopped;
+                                }
+                                self.close(live);
+                                deadline.as_mut().reset(Instant::now() + DISCONNECT_WITHIN);
+                            }
+                        }
+                        listening = deliver(&self.events, &mut self.backlog), if !self.backlog.is_empty() && !live.closing => {
+                            if !listening {
+                                return Ending::Stopped;
+                            }
+                        }
+                        taken = self.publishes.recv_many(&mut self.taken, TAKE), if live.may_publish() => {
+                            if taken > 0 && self.take_publishes(live).is_stop() {
+                                self.close(live);
+                                deadline.as_mut().reset(Instant::now() + DISCONNECT_WITHIN);
+                            }
+                        }
+                        report = &mut poll, if may_read => break report,
+                        () = self.shared.room.notified(), if !may_read => {}
+                        () = &mut deadline, if live.closing => return Ending::Stopped,
+                    }
+                }
+            };
+            match report {
+                Ok(Report::Closed) => return Ending::Stopped,
+                Ok(report) => self.report(report, live),
+                Err(_) if live.closing => return Ending::Stopped,
+                Err(error) => return Ending::Lost(error),
+            }
+        }
+    }
+
+    /// Whether to read on: there is room for what arrives, or someone waits for what lies behind it.
+    ///
+    /// A driver that awaits room to publish does not take events meanwhile; if both sides waited, nothing would move.
+    fn may_read(&self, live: &Live) -> bool {
+        let someone_waits =
+            self.shared.window.available_permits() == 0 || self.shared.waiting.load(Ordering::Acquire) > 0;
+        self.has_room() || someone_waits || !live.may_publish()
+    }
+
+    fn has_room(&self) -> bool {
+        self.backlog.is_empty() && self.shared.queued_bytes.load(Ordering::Acquire) <= MAX_QUEUED_BYTES
+    }
+
+    fn command(&mut self, command: Option<Command>, live: &mut Live) -> Flow {
+        match command {
+            Some(Command::Acknowledge(token)) => {
+                if token.connection == self.connections {
+                    live.sender.acknowledge(token.id);
+                }
+            }
+            Some(Command::Subscribe(filters)) if live.connected.is_some() => self.subscribe(filters, live),
+            Some(Command::Subscribe(filters)) => self.asked.push(filters),
+            // All links are gone, or one of them said so.
+            None | Some(Command::Disconnect) => return Flow::Stop,
+        }
+        Flow::Continue
+    }
+
+    fn subscribe(&mut self, filters: Vec<(String, Qos)>, live: &mut Live) {
+        let names = |filters: Vec<(String, Qos)>| filters.into_iter().map(|(filter, _)| filter);
+        if live.sender.subscribe(&filters).is_ok() {
+            live.subscribing.push_back(names(filters).collect());
+            return;
+        }
+        for filter in names(filters) {
+            self.emit(LinkEvent::SubscriptionRefused { filter, reason: "not a valid topic filter".into() });
+        }
+    }
+
+    /// Hands over what the channel gave; what was asked of the link before it goes first.
+    fn take_publishes(&mut self, live: &mut Live) -> Flow {
+        let mut taken = std::mem::take(&mut self.taken);
+        self.outbox.push(&mut taken);
+        self.taken = taken;
+        while let Ok(command) = self.commands.try_recv() {
+            if self.command(Some(command), live).is_stop() {
+                self.hand_over(live);
+                return Flow::Stop;
+            }
+        }
+        self.hand_over(live);
+        Flow::Continue
+    }
+
+    fn hand_over(&mut self, live: &Live) {
+        while live.may_publish() {
+            let Some(publish) = self.outbox.next_waiting() else { return };
+            match refusal(&publish, live.limits, &live.sender) {
+                None => self.outbox.handed_over(publish),
+                Some(reason) => self.refused(publish, reason),
+            }
+        }
+    }
+
+    fn refused(&mut self, publish: Publish, reason: String) {
+        self.done(publish.ticket);
+        self.emit(LinkEvent::PublishRefused { topic: publish.topic, reason });
+    }
+
+    fn report(&mut self, report: Report, live: &mut Live) {
+        match report {
+            Report::Connected { session_present, limits } => self.connected(session_present, limits, live),
+            Report::Sent(id) => {
+                if let Some(ticket) = self.outbox.sent(id) {
+                    self.done(ticket);
+                }
+            }
+            Report::Acknowledged { id, refused } => {
+                if let Some(publish) = self.outbox.acknowledged(id) {
+                    match refused {
+                        None => self.done(publish.ticket),
+                        Some(reason) => self.refused(publish, reason),
+                    }
+                }
+            }
+            Report::SubscribeSent(id) => {
+                if let Some(filters) = live.subscribing.pop_front() {
+                    live.subscribed.push((id, filters));
+                }
+                self.hand_over(live);
+            }
+            Report::Subscribed { id, refusals } => self.subscribed(id, refusals, live),
+            Report::Received(received) => self.received(received, live),
+            Report::Closed => {}
+        }
+    }
+
+    fn connected(&mut self, session_present: bool, limits: Limits, live: &mut Live) {
+        debug!(broker = %self.options.address, session_present, "connected");
+        live.connected = Some(Instant::now());
+        live.limits = limits;
+        self.shared.max_packet_size.store(limits.max_packet_size, Ordering::Relaxed);
+        self.emit(LinkEvent::Connected { session_present });
+        for filters in std::mem::take(&mut self.asked) {
+            self.subscribe(filters, live);
+        }
+        self.hand_over(live);
+    }
+
+    fn subscribed(&mut self, id: PacketId, refusals: Vec<Option<String>>, live: &mut Live) {
+        let Some(place) = live.subscribed.iter().position(|(sent, _)| *sent == id) else { return };
+        let (_, filters) = live.subscribed.swap_remove(place);
+        let mut granted = Vec::with_capacity(filters.len());
+        for (filter, refusal) in filters.into_iter().zip(refusals) {
+            match refusal {
+                None => granted.push(filter),
+                Some(reason) => self.emit(LinkEvent::SubscriptionRefused { filter, reason }),
+            }
+        }
+        if !granted.is_empty() {
+            self.emit(LinkEvent::Subscribed { filters: granted });
+        }
+    }
+
+    fn received(&mut self, received: Received, live: &Live) {
+        if self.events.is_closed() {
+            return;
+        }
+        let ack = AckToken { connection: self.connections, id: received.id };
+        let Ok(topic) = String::from_utf8(received.topic.into()) else {
+            warn!("dropped a message whose topic is not UTF-8");
+            if received.qos == Qos::AtLeastOnce {
+                live.sender.acknowledge(received.id);
+            }
+            return;
+        };
+        if !self.has_room() {
+            self.dropped += 1;
+            warn!(topic, dropped = self.dropped, "dropped a message: too many wait to be processed");
+            return;
+        }
+        let Received { payload, qos, retain, dup, .. } = received;
+        let message = Message { topic, payload, qos, retain, dup, ack };
+        self.shared.queued_bytes.fetch_add(message.queued_size(), Ordering::AcqRel);
+        self.emit(LinkEvent::Message(message));
+    }
+
+    /// DISCONNECT, after the acknowledgements under way; publishes that nobody waited for are not worth a delay.
+    fn close(&mut self, live: &mut Live) {
+        live.closing = true;
+        live.sender.disconnect(self.outbox.is_empty().then_some(DISCONNECT_PATIENCE));
+    }
+}
+
+/// Hands `publish` to rumqttc unless the broker would refuse it; then why.
+fn refusal(publish: &Publish, limits: Limits, sender: &Sender) -> Option<String> {
+    let size = Publish::packet_size(&publish.topic, publish.payload.len());
+    if size > usize::try_from(limits.max_packet_size).unwrap_or(usize::MAX) {
+        return Some(format!("the packet has {size} bytes and the broker takes at most {}", limits.max_packet_size));
+    }
+    if publish.retain && !limits.retain {
+        return Some("the broker keeps no retained messages".into());
+    }
+    if publish.qos == Qos::AtLeastOnce && limits.max_qos == Qos::AtMostOnce {
+        return Some("the broker takes QoS 0 only".into());
+    }
+    let handed = sender.publish(&publish.topic, publish.payload.clone(), publish.qos, publish.retain);
+    handed.is_err().then(|| "not a valid topic".into())
+}

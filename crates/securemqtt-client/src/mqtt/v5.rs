@@ -1,0 +1,277 @@
+//! MQTT 5, over rumqttc-v5-next.
+
+use std::future::Future;
+use std::pin::Pin;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use rumqttc_v5::{
+    AckMode, AsyncClient, Broker, ConnAck, ConnectReturnCode, ConnectionError, DisconnectReasonCode, Event, EventLoop,
+    IncomingPacketSizeLimit, ManualAck, MqttOptions, NetworkOptions, Outgoing, Packet, PersistedAckMode,
+    PersistedSession, PubAck, PubAckReason, PublishOptions, QoS, SessionStore, SessionStoreError, SessionStoreKey,
+    StateError, SubAck, SubscribeFilterInput, SubscribeReasonCode, TlsConfiguration, Transport,
+};
+use securemqtt_core::Qos;
+
+use super::connection::{Limits, MAX_PACKET_SIZE, PacketId, Received, Rejected, Report};
+use super::error::LinkError;
+use super::options::{BrokerAddress, BrokerOptions};
+
+pub(super) fn open(
+    options: &BrokerOptions,
+    tls: Option<&Arc<rustls::ClientConfig>>,
+) -> Result<(AsyncClient, EventLoop), LinkError> {
+    let mut mqtt = target(options, tls)?;
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    mqtt.set_network_options(network);
+    mqtt.set_keep_alive(u16::try_from(options.keep_alive.as_secs()).unwrap_or(u16::MAX));
+    mqtt.set_connect_timeout(options.connect_timeout);
+    mqtt.set_ack_mode(AckMode::Manual);
+    mqtt.set_clean_start(options.clean_start);
+    mqtt.set_session_expiry_interval(Some(u32::try_from(options.session_expiry.as_secs()).unwrap_or(u32::MAX)));
+    mqtt.set_receive_maximum(Some(options.receive_maximum.max(1)));
+    mqtt.set_max_packet_size(Some(options.max_packet_size));
+    mqtt.set_incoming_packet_size_limit(IncomingPacketSizeLimit::Bytes(options.max_packet_size));
+    mqtt.set_outgoing_inflight_upper_limit(options.in_flight.max(1));
+    mqtt.set_max_request_batch(usize::from(options.in_flight.max(1)));
+    match (&options.username, &options.password) {
+        (Some(user), Some(password)) => {
+            mqtt.set_credentials(user, password.expose().to_vec());
+        }
+        (Some(user), None) => {
+            mqtt.set_username(user);
+        }
+        (None, Some(password)) => {
+            mqtt.set_password(password.expose().to_vec());
+        }
+        (None, None) => {}
+    }
+    if !options.clean_start {
+        mqtt.set_session_store(EmptySession { in_flight: options.in_flight.max(1) });
+    }
+    AsyncClient::builder(mqtt).unbounded().try_build().map_err(|error| LinkError::config(error.to_string()))
+}
+
+fn target(options: &BrokerOptions, tls: Option<&Arc<rustls::ClientConfig>>) -> Result<MqttOptions, LinkError> {
+    let id = options.client_id.clone();
+    let secure = || {
+        tls.map(|config| TlsConfiguration::Rustls(Arc::clone(config)))
+            .ok_or_else(|| LinkError::config("TLS is not configured".into()))
+    };
+    let refuse = |error: rumqttc_v5::OptionError| LinkError::config(format!("{}: {error}", options.address));
+    Ok(match &options.address {
+        BrokerAddress::Tcp { host, port, tls } => {
+            let mut mqtt = MqttOptions::new(id, (host.clone(), *port));
+            if *tls {
+                mqtt.set_transport(Transport::tls_with_config(secure()?));
+            }
+            dial(&mut mqtt, host, *port);
+            mqtt
+        }
+        BrokerAddress::WebSocket { tls: true, .. } => {
+            MqttOptions::websocket_with_tls_config(id, options.address.to_string(), secure()?).map_err(refuse)?
+        }
+        BrokerAddress::WebSocket { .. } => {
+            MqttOptions::new(id, Broker::websocket(options.address.to_string()).map_err(refuse)?)
+        }
+        BrokerAddress::Unix(path) => MqttOptions::new(id, Broker::unix(path)),
+    })
+}
+
+/// rumqttc joins host and port with a colon, which an IPv6 address does not survive.
+fn dial(mqtt: &mut MqttOptions, host: &str, port: u16) {
+    if host.contains(':') {
+        let host = host.to_owned();
+        mqtt.set_socket_connector(move |_, _| {
+            let host = host.clone();
+            async move {
+                let stream = tokio::net::TcpStream::connect((host.as_str(), port)).await?;
+                stream.set_nodelay(true)?;
+                Ok(stream)
+            }
+        });
+    }
+}
+
+pub(super) fn publish(
+    client: &AsyncClient,
+    topic: &str,
+    payload: Bytes,
+    qos: Qos,
+    retain: bool,
+) -> Result<(), Rejected> {
+    client.try_publish(topic, payload, PublishOptions::new(to_qos(qos)).retain(retain)).map_err(|_| Rejected)
+}
+
+pub(super) fn subscribe(client: &AsyncClient, filters: &[(String, Qos)]) -> Result<(), Rejected> {
+    let filters = filters.iter().map(|(filter, qos)| SubscribeFilterInput::new(filter.clone(), to_qos(*qos)));
+    client.try_subscribe_many(filters).map_err(|_| Rejected)
+}
+
+pub(super) fn acknowledge(client: &AsyncClient, id: PacketId) {
+    // The channel is unbounded and lives as long as the connection: nothing to lose here.
+    let _ = client.try_manual_ack(ManualAck::PubAck(PubAck::new(id, None)));
+}
+
+pub(super) fn disconnect(client: &AsyncClient, patience: Option<Duration>) {
+    let _ = match patience {
+        Some(patience) => client.try_disconnect_with_timeout(patience),
+        None => client.try_disconnect_now(),
+    };
+}
+
+pub(super) async fn next(events: &mut EventLoop, options: &BrokerOptions) -> Result<Report, LinkError> {
+    loop {
+        let report = match events.poll().await {
+            Ok(Event::Incoming(packet)) => incoming(packet),
+            Ok(Event::Outgoing(packet)) => outgoing(&packet),
+            Ok(Event::Auth(_)) => None,
+            Err(ConnectionError::RequestsDone | ConnectionError::DisconnectTimeout) => Some(Report::Closed),
+            Err(error) => return Err(fault(&error, options)),
+        };
+        if let Some(report) = report {
+            if matches!(report, Report::Connected { .. }) {
+                // It has done its work; left in place it would take a checkpoint at every packet.
+                events.options.clear_session_store();
+            }
+            return Ok(report);
+        }
+    }
+}
+
+fn incoming(packet: Packet) -> Option<Report> {
+    Some(match packet {
+        Packet::ConnAck(connack) => {
+            Report::Connected { session_present: connack.session_present, limits: limits(&connack) }
+        }
+        Packet::Publish(publish) => Report::Received(Received {
+            topic: publish.topic,
+            payload: publish.payload,
+            qos: from_qos(publish.qos),
+            retain: publish.retain,
+            dup: publish.dup,
+            id: publish.pkid,
+        }),
+        Packet::PubAck(puback) => {
+            let accepted = matches!(puback.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
+            let refused = (!accepted).then(|| format!("{:?} (0x{:02x})", puback.reason, puback.reason as u8));
+            Report::Acknowledged { id: puback.pkid, refused }
+        }
+        Packet::SubAck(suback) => Report::Subscribed { id: suback.pkid, refusals: refusals(&suback) },
+        _ => return None,
+    })
+}
+
+fn outgoing(packet: &Outgoing) -> Option<Report> {
+    match packet {
+        Outgoing::Publish(id) => Some(Report::Sent(*id)),
+        Outgoing::Subscribe(id) => Some(Report::SubscribeSent(*id)),
+        _ => None,
+    }
+}
+
+fn limits(connack: &ConnAck) -> Limits {
+    let properties = connack.properties.as_ref();
+    Limits {
+        max_packet_size: properties.and_then(|p| p.max_packet_size).unwrap_or(MAX_PACKET_SIZE),
+        retain: properties.and_then(|p| p.retain_available) != Some(0),
+        max_qos: if properties.and_then(|p| p.max_qos) == Some(0) { Qos::AtMostOnce } else { Qos::AtLeastOnce },
+    }
+}
+
+fn refusals(suback: &SubAck) -> Vec<Option<String>> {
+    let reason = |code: &SubscribeReasonCode| match code {
+        SubscribeReasonCode::Success(_) => None,
+        refused => Some(format!("{refused:?}")),
+    };
+    suback.return_codes.iter().map(reason).collect()
+}
+
+fn fault(error: &ConnectionError, options: &BrokerOptions) -> LinkError {
+    match error {
+        ConnectionError::ConnectionRefused(code) => refused(*code, options),
+        ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, reason_string }) => match reason_code {
+            DisconnectReasonCode::SessionTakenOver => LinkError::taken_over(options),
+            DisconnectReasonCode::NotAuthorized => LinkError::not_authorized(options),
+            code => {
+                let said = reason_string.as_ref().map_or_else(String::new, |text| format!(": {text}"));
+                LinkError::lost(options, &format!("the broker disconnected us, {code:?} (0x{:02x}){said}", *code as u8))
+            }
+        },
+        ConnectionError::MqttState(StateError::ConnectionAborted) => LinkError::closed_by_broker(options),
+        ConnectionError::MqttState(StateError::Deserialization(rumqttc_v5::Error::PayloadSizeLimitExceeded {
+            ..
+        })) => LinkError::oversized(options),
+        ConnectionError::MqttState(StateError::Deserialization(rumqttc_v5::Error::Io(error))) => {
+            LinkError::from_source(options, error)
+        }
+        ConnectionError::MqttState(StateError::Deserialization(_)) | ConnectionError::NotConnAck(_) => {
+            LinkError::not_mqtt(options, error)
+        }
+        ConnectionError::MqttState(StateError::AwaitPingResp) => LinkError::lost(options, "it no longer answers"),
+        ConnectionError::Timeout(_) => LinkError::timed_out(options),
+        other => LinkError::from_source(options, other),
+    }
+}
+
+fn refused(code: ConnectReturnCode, options: &BrokerOptions) -> LinkError {
+    use ConnectReturnCode as Code;
+    match code {
+        Code::BadUserNamePassword | Code::BadAuthenticationMethod => LinkError::bad_credentials(options),
+        Code::NotAuthorized | Code::Banned => LinkError::not_authorized(options),
+        Code::BadClientId | Code::ClientIdentifierNotValid => LinkError::bad_client_id(options),
+        Code::RefusedProtocolVersion | Code::UnsupportedProtocolVersion => LinkError::unsupported_version(options),
+        other => LinkError::refused(options, &format!("{other:?}")),
+    }
+}
+
+fn to_qos(qos: Qos) -> QoS {
+    match qos {
+        Qos::AtMostOnce => QoS::AtMostOnce,
+        Qos::AtLeastOnce => QoS::AtLeastOnce,
+    }
+}
+
+/// We never ask for QoS 2, so it never comes.
+fn from_qos(qos: QoS) -> Qos {
+    if qos == QoS::AtMostOnce { Qos::AtMostOnce } else { Qos::AtLeastOnce }
+}
+
+/// A stored session with nothing under way.
+///
+/// Without any, rumqttc treats a session that only the broker kept as foreign: it ends the connection, or refuses every
+/// SUBSCRIBE and QoS 1 PUBLISH on it. Our outbox resends what was under way, so that nothing is the truth.
+#[derive(Debug)]
+struct EmptySession {
+    in_flight: u16,
+}
+
+type StoreFuture<'a, T> = Pin<Box<dyn Future<Output = Result<T, SessionStoreError>> + Send + 'a>>;
+
+impl SessionStore for EmptySession {
+    fn load<'a>(&'a self, key: &'a SessionStoreKey) -> StoreFuture<'a, Option<PersistedSession>> {
+        let session = PersistedSession {
+            format_version: 1,
+            client_id: key.client_id().to_owned(),
+            clean_start: false,
+            session_expiry_interval: None,
+            outgoing_inflight_upper_limit: Some(self.in_flight),
+            ack_mode: PersistedAckMode::Manual,
+            last_pkid: 0,
+            last_puback: 0,
+            replay: Vec::new(),
+            incoming_qos2: Vec::new(),
+        };
+        Box::pin(std::future::ready(Ok(Some(session))))
+    }
+
+    fn save<'a>(&'a self, _: &'a SessionStoreKey, _: &'a PersistedSession) -> StoreFuture<'a, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+
+    fn clear<'a>(&'a self, _: &'a SessionStoreKey) -> StoreFuture<'a, ()> {
+        Box::pin(std::future::ready(Ok(())))
+    }
+}

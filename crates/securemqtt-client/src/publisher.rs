@@ -1,0 +1,271 @@
+//! The publisher's driver: the engine, the link and the state directory.
+
+use std::collections::VecDeque;
+use std::time::Duration;
+
+use bytes::Bytes;
+use securemqtt_core::identity::{IdentityKey, PeerId};
+use securemqtt_core::peers::Peer;
+use securemqtt_core::publisher::{Config, Event, Output, Publisher as Engine, SealError};
+use securemqtt_core::trust::Trust;
+use securemqtt_core::{Now, Outgoing, Qos};
+
+use crate::clock::{Clock, OsRng, rng};
+use crate::error::ClientError;
+use crate::mqtt::{BrokerOptions, LinkError, LinkEvent};
+use crate::pump::{Pump, Wake};
+use crate::state::PeersFile;
+
+/// The most that sealing adds: header, tag and signature.
+const OVERHEAD: usize = 12 + 16 + 64;
+
+/// What a publisher is made of.
+#[derive(Debug)]
+pub struct Settings {
+    /// The broker.
+    pub broker: BrokerOptions,
+    /// Who we are.
+    pub identity: IdentityKey,
+    /// Whom we trust.
+    pub trust: Trust,
+    /// How the engine behaves.
+    pub engine: Config,
+    /// Where new peers are remembered.
+    pub peers: PeersFile,
+}
+
+/// Something to tell.
+#[derive(Debug)]
+pub enum Notice {
+    /// The broker accepted us.
+    Connected,
+    /// The connection is lost, or could not be made; the next attempt comes after `retry_in`.
+    Disconnected {
+        /// What happened, and what to try.
+        reason: String,
+        /// Delay until the next attempt.
+        retry_in: Duration,
+    },
+    /// The broker refuses a publish or a subscription, or a changed known_peers cannot be read.
+    Refused {
+        /// What, and why.
+        what: String,
+    },
+    /// From the engine.
+    Event(Event),
+    /// A new peer could not be written to known_peers: it is remembered until the restart only.
+    NotRemembered {
+        /// Why.
+        why: String,
+    },
+}
+
+/// Why one reading was not published.
+#[derive(Debug)]
+pub enum PublishError {
+    /// It could not be sealed.
+    Seal(SealError),
+    /// The broker does not take it; see [`LinkError::kind`] for whether anything else would go.
+    Link(LinkError),
+    /// The driver has ended.
+    Client(ClientError),
+}
+
+impl std::fmt::Display for PublishError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Seal(error) => error.fmt(f),
+            Self::Link(error) => error.fmt(f),
+            Self::Client(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for PublishError {}
+
+/// A running publisher. Poll [`Publisher::next`] whenever nothing is being published: it drives everything.
+#[derive(Debug)]
+pub struct Publisher {
+    engine: Engine,
+    pump: Pump,
+    clock: Clock,
+    rng: OsRng,
+    peers: PeersFile,
+    out: Output,
+    notices: VecDeque<Notice>,
+}
+
+impl Publisher {
+    /// Starts to connect. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// If the broker's options cannot work.
+    pub fn start(settings: Settings) -> Result<Self, ClientError> {
+        let clock = Clock::start();
+        let mut rng = rng();
+        let engine = Engine::new(settings.identity, settings.trust, settings.engine, clock.now(), &mut rng);
+        let pump = Pump::start(settings.broker)?;
+        let (out, notices) = (Output::default(), VecDeque::new());
+        Ok(Self { engine, pump, clock, rng, peers: settings.peers, out, notices })
+    }
+
+    /// The engine, to be asked.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Drives the publisher until there is something to tell. Safe to be cancelled.
+    ///
+    /// # Errors
+    /// When the link has ended for good.
+    pub async fn next(&mut self) -> Result<Notice, ClientError> {
+        loop {
+            if let Some(notice) = self.notices.pop_front() {
+                return Ok(notice);
+            }
+            let due = self.clock.instant(self.engine.next_poll_ms());
+            let wake = self.pump.wake(due).await?;
+            self.take(wake)?;
+        }
+    }
+
+    /// Seals a reading and hands it to the link; waits for room, and goes on listening meanwhile.
+    ///
+    /// # Errors
+    /// When this reading cannot be published, or the link has ended.
+    pub async fn publish(&mut self, topic: &str, reading: &[u8], qos: Qos, retain: bool) -> Result<(), PublishError> {
+        // Before it is sealed: a sealed reading that is never sent is a missing one.
+        self.pump.link.check(topic, reading.len() + OVERHEAD).map_err(PublishError::Link)?;
+        let frame = self.engine.seal(topic, reading).map_err(PublishError::Seal)?;
+        self.send(topic, frame, qos, retain).await
+    }
+
+    /// As [`Publisher::publish`], for several readings in one message.
+    ///
+    /// # Errors
+    /// As [`Publisher::publish`]; when the batch is too large for the broker, publish fewer at once.
+    pub async fn publish_batch(
+        &mut self,
+        topic: &str,
+        readings: &[&[u8]],
+        qos: Qos,
+        retain: bool,
+    ) -> Result<(), PublishError> {
+        let size: usize = readings.iter().map(|reading| reading.len() + 5).sum();
+        self.pump.link.check(topic, size + OVERHEAD).map_err(PublishError::Link)?;
+        let frame = self.engine.seal_batch(topic, readings).map_err(PublishError::Seal)?;
+        self.send(topic, frame, qos, retain).await
+    }
+
+    async fn send(&mut self, topic: &str, frame: Vec<u8>, qos: Qos, retain: bool) -> Result<(), PublishError> {
+        // A ratchet step, a rotation or a tick that the sealing made due.
+        if self.engine.next_poll_ms() == 0 {
+            self.poll().map_err(PublishError::Client)?;
+        }
+        let link = self.pump.link.clone();
+        let mut sending = std::pin::pin!(link.publish(topic, Bytes::from(frame), qos, retain));
+        loop {
+            let due = self.clock.instant(self.engine.next_poll_ms());
+            tokio::select! {
+                biased;
+                sent = &mut sending => return sent.map(drop).map_err(PublishError::Link),
+                wake = self.pump.wake(due) => {
+                    wake.and_then(|wake| self.take(wake)).map_err(PublishError::Client)?;
+                }
+            }
+        }
+    }
+
+    /// A person's answer to [`Event::AskPeer`].
+    pub fn decide(&mut self, id: PeerId, allow: bool) {
+        self.engine.decide(id, allow);
+    }
+
+    /// Ends cleanly: the last tick, then everything under way for at most `patience`, then DISCONNECT. Returns whether
+    /// the broker has acknowledged everything.
+    ///
+    /// # Errors
+    /// When the link has ended for good.
+    pub async fn finish(mut self, patience: Duration) -> Result<bool, ClientError> {
+        self.engine.finish(self.clock.now(), &mut self.out);
+        self.pump.send(self.out.send.drain(..));
+        let drained = tokio::time::timeout(patience, async {
+            self.pump.flush().await?;
+            Ok::<bool, ClientError>(self.pump.link.drain(patience).await)
+        });
+        let drained = drained.await.unwrap_or(Ok(false))?;
+        self.pump.link.disconnect().await;
+        Ok(drained)
+    }
+
+    fn take(&mut self, wake: Wake) -> Result<(), ClientError> {
+        match wake {
+            Wake::Due => return self.poll(),
+            Wake::Ended => return Err(LinkError::closed().into()),
+            Wake::Event(LinkEvent::Failed(error)) => return Err(error.into()),
+            Wake::Event(LinkEvent::Connected { .. }) => {
+                self.pump.subscribe(self.engine.filters(), Qos::AtLeastOnce)?;
+                self.engine.connected(self.clock.now(), &mut self.out);
+                self.notices.push_back(Notice::Connected);
+            }
+            Wake::Event(LinkEvent::Disconnected { reason, retry_in }) => {
+                self.notices.push_back(Notice::Disconnected { reason, retry_in });
+            }
+            Wake::Event(LinkEvent::Message(message)) => {
+                let now = self.clock.now();
+                self.engine.handle(&message.topic, &message.payload, now, &mut self.rng, &mut self.out);
+                self.pump.link.ack(message.ack);
+            }
+            Wake::Event(LinkEvent::PublishRefused { topic, reason }) => {
+                let what = format!("the broker refuses to publish on {topic}: {reason}");
+                self.notices.push_back(Notice::Refused { what });
+            }
+            Wake::Event(LinkEvent::SubscriptionRefused { filter, reason }) => {
+                let what = format!("the broker refuses the subscription to {filter}: {reason}");
+                self.notices.push_back(Notice::Refused { what });
+            }
+            Wake::Event(LinkEvent::Subscribed { .. }) => {}
+        }
+        self.settle();
+        Ok(())
+    }
+
+    fn poll(&mut self) -> Result<(), ClientError> {
+        let now = self.clock.now();
+        self.reload(now);
+        self.engine.poll(now, &mut self.rng, &mut self.out);
+        self.settle();
+        Ok(())
+    }
+
+    /// Somebody may have edited known_peers, to revoke a peer for example.
+    fn reload(&mut self, now: Now) {
+        match self.peers.load_if_changed() {
+            Ok(Some(known)) => self.engine.set_known(known, now, &mut self.rng, &mut self.out),
+            Ok(None) => {}
+            Err(error) => self.notices.push_back(Notice::Refused { what: error.to_string() }),
+        }
+    }
+
+    /// Passes on what the engine has left.
+    fn settle(&mut self) {
+        let sent: Vec<Outgoing> = self.out.send.drain(..).collect();
+        self.pump.send(sent);
+        for event in std::mem::take(&mut self.out.events) {
+            if let Event::NewPeer { name, key } = &event {
+                let peer = Peer { name: name.clone(), key: key.clone(), revoked: false, comment: None };
+                self.remember(peer);
+            }
+            self.notices.push_back(Notice::Event(event));
+        }
+    }
+
+    fn remember(&mut self, peer: Peer) {
+        let why = match self.peers.edit(|known| known.add(peer)) {
+            Ok(Ok(())) => return,
+            Ok(Err(conflict)) => conflict.to_string(),
+            Err(error) => error.to_string(),
+        };
+        self.notices.push_back(Notice::NotRemembered { why });
+    }
+}

@@ -1,0 +1,14 @@
+//! The state directory: identity, known peers and counters, each written so that a power cut leaves the old or the new.
+
+pub(crate) mod atomic;
+mod counter;
+mod directory;
+mod error;
+mod identity;
+mod peers;
+
+pub use counter::CounterLease;
+pub use directory::StateDir;
+pub use error::{IdentityProblem, StateError, StateErrorKind};
+pub use identity::read_identity;
+pub use peers::PeersFile;

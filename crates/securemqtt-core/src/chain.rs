@@ -1,0 +1,172 @@
+//! The key chain of a session: numbered entries, each under a key that both sides delete as they move on.
+//!
+//! Entry `i` (from 1) is sealed under `Expand(wk_{i−1}, "entry" ‖ salt)`, and `wk_i = Expand(wk_{i−1}, "next")`.
+//! A leaked `wk_i` opens no earlier entry.
+
+use std::collections::VecDeque;
+use std::fmt;
+
+use rand_core::CryptoRng;
+
+use crate::handshake::SessionKeys;
+use crate::kdf::{self, WrapKey};
+use crate::primitives::NotAuthentic;
+use crate::wire::{Entry, EntryPayload, Keys, MAX_ENTRIES, WireError};
+
+/// How far a receiver steps over entries that were dropped from KEYS.
+const MAX_SKIP: u32 = 1024;
+
+/// The publisher's end: it can only seal.
+#[derive(Debug)]
+pub struct ChainSender {
+    sid: [u8; 8],
+    wk: WrapKey,
+    idx: u32,
+    unacknowledged: VecDeque<Entry>,
+}
+
+impl ChainSender {
+    /// The chain of a new session.
+    pub fn new(session: &SessionKeys) -> Self {
+        Self { sid: session.sid, wk: session.wk_0.clone(), idx: 0, unacknowledged: VecDeque::new() }
+    }
+
+    /// The index of the last entry sealed; 0 when there is none.
+    pub fn index(&self) -> u32 {
+        self.idx
+    }
+
+    /// Seals the next entry and deletes the key that did it. Returns whether an older entry had to be dropped.
+    ///
+    /// # Errors
+    /// [`ChainError::Exhausted`] at index 2^32 − 1.
+    pub fn seal<R: CryptoRng + ?Sized>(&mut self, payload: &EntryPayload, rng: &mut R) -> Result<bool, ChainError> {
+        let idx = self.idx.checked_add(1).ok_or(ChainError::Exhausted)?;
+        let mut salt = [0; 16];
+        rng.fill_bytes(&mut salt);
+        let mut sealed = payload.encode().to_vec();
+        kdf::entry_key(&self.wk, &salt).seal(0, &Keys::entry_aad(&self.sid, idx, &salt), &mut sealed, 0)?;
+        self.wk = kdf::next_wrap_key(&self.wk);
+        self.idx = idx;
+        let full = self.unacknowledged.len() == MAX_ENTRIES;
+        if full {
+            self.unacknowledged.pop_front();
+        }
+        self.unacknowledged.push_back(Entry { idx, salt, sealed });
+        Ok(full)
+    }
+
+    /// Takes note that the subscriber holds the entries up to `idx`. False when `idx` was never sealed.
+    pub fn acknowledge(&mut self, idx: u32) -> bool {
+        if idx > self.idx {
+            return false;
+        }
+        self.unacknowledged.retain(|entry| entry.idx > idx);
+        true
+    }
+
+    /// Whether the subscriber holds every entry.
+    pub fn is_settled(&self) -> bool {
+        self.unacknowledged.is_empty()
+    }
+
+    /// The KEYS message with every entry that is not acknowledged.
+    pub fn keys(&self) -> Vec<u8> {
+        Keys { sid: self.sid, entries: self.unacknowledged.iter().cloned().collect() }.encode()
+    }
+}
+
+/// The subscriber's end: it can only open.
+#[derive(Clone, Debug)]
+pub struct ChainReceiver {
+    sid: [u8; 8],
+    wk: WrapKey,
+    idx: u32,
+}
+
+/// Entries that opened.
+#[derive(Debug, Default)]
+pub struct Opened {
+    /// Their payloads, by rising index.
+    pub payloads: Vec<EntryPayload>,
+    /// How many entries before them were dropped by the publisher and are lost.
+    pub skipped: u32,
+}
+
+impl ChainReceiver {
+    /// The chain of a new session.
+    pub fn new(session: &SessionKeys) -> Self {
+        Self { sid: session.sid, wk: session.wk_0.clone(), idx: 0 }
+    }
+
+    /// The index of the last entry opened; 0 when there is none.
+    pub fn index(&self) -> u32 {
+        self.idx
+    }
+
+    /// Opens the entries that are new. Keys move on only when an entry verifies.
+    ///
+    /// # Errors
+    /// [`ChainError`] when the message is for another session or an entry does not verify; those before it count.
+    pub fn open(&mut self, keys: &Keys) -> Result<Opened, ChainError> {
+        if keys.sid != self.sid {
+            return Err(ChainError::OtherSession);
+        }
+        let mut opened = Opened::default();
+        for entry in keys.entries.iter().filter(|entry| entry.idx > self.idx).collect::<Vec<_>>() {
+            let skip = entry.idx - self.idx - 1;
+            if skip > MAX_SKIP {
+                return Err(ChainError::TooFar);
+            }
+            let wk = (0..skip).fold(self.wk.clone(), |wk, _| kdf::next_wrap_key(&wk));
+            let aad = Keys::entry_aad(&self.sid, entry.idx, &entry.salt);
+            let plain = zeroize::Zeroizing::new(kdf::entry_key(&wk, &entry.salt).open(0, &aad, &entry.sealed)?);
+            opened.payloads.push(EntryPayload::decode(&plain)?);
+            opened.skipped += skip;
+            self.wk = kdf::next_wrap_key(&wk);
+            self.idx = entry.idx;
+        }
+        Ok(opened)
+    }
+}
+
+/// Why a step of a key chain fails.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ChainError {
+    /// The message belongs to another session.
+    OtherSession,
+    /// The entry does not verify.
+    NotAuthentic,
+    /// The entry's plaintext is malformed.
+    Wire(WireError),
+    /// The entry is too far ahead.
+    TooFar,
+    /// The chain is at its last index.
+    Exhausted,
+}
+
+impl fmt::Display for ChainError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::OtherSession => f.write_str("the keys belong to another session"),
+            Self::NotAuthentic => NotAuthentic.fmt(f),
+            Self::Wire(error) => error.fmt(f),
+            Self::TooFar => f.write_str("the keys are too far ahead of what was received"),
+            Self::Exhausted => f.write_str("the key chain is exhausted; a new handshake is needed"),
+        }
+    }
+}
+
+impl std::error::Error for ChainError {}
+
+impl From<NotAuthentic> for ChainError {
+    fn from(_: NotAuthentic) -> Self {
+        Self::NotAuthentic
+    }
+}
+
+impl From<WireError> for ChainError {
+    fn from(error: WireError) -> Self {
+        Self::Wire(error)
+    }
+}

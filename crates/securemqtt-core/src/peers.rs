@@ -1,0 +1,297 @@
+//! The known peers: names and pinned identity keys, as lines of a text file.
+//!
+//! A line is `NAME ecdsa-sha2-nistp256 BASE64 [comment]`, with `@revoked` in front for a revoked peer.
+//! Names are unique and so are keys. Blank lines and `#` comments survive an edit.
+
+use std::collections::HashMap;
+use std::fmt;
+use std::str::FromStr;
+
+use crate::identity::{IdentityPublic, InvalidOpenSsh, PeerId};
+
+const REVOKED: &str = "@revoked";
+/// A petname's limit in bytes.
+pub const MAX_NAME_LEN: usize = 64;
+
+/// A petname: 1 to 64 ASCII letters, digits, `-`, `_`, `.` or `@`, not beginning with `@` or `-`.
+#[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct PeerName(String);
+
+impl PeerName {
+    /// The name as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The name of a peer that proposed none: `publisher-3fa1`, from the first bytes of its id.
+    pub fn from_role(role: &str, id: PeerId) -> Self {
+        let [a, b, ..] = *id.as_bytes();
+        Self(format!("{role}-{a:02x}{b:02x}"))
+    }
+}
+
+impl fmt::Display for PeerName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A name that cannot be a petname.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidName;
+
+impl fmt::Display for InvalidName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a name is 1 to 64 ASCII letters, digits, - _ . or @, and begins with a letter, digit, _ or .")
+    }
+}
+
+impl std::error::Error for InvalidName {}
+
+impl FromStr for PeerName {
+    type Err = InvalidName;
+
+    fn from_str(text: &str) -> Result<Self, InvalidName> {
+        let fits = (1..=MAX_NAME_LEN).contains(&text.len()) && !text.starts_with(['@', '-']);
+        let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@');
+        if fits && text.chars().all(plain) { Ok(Self(text.to_owned())) } else { Err(InvalidName) }
+    }
+}
+
+/// A pinned peer.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Peer {
+    /// Its petname, ours to choose.
+    pub name: PeerName,
+    /// Its identity key.
+    pub key: IdentityPublic,
+    /// Whether it has been revoked: it is refused, with the reason.
+    pub revoked: bool,
+    /// The rest of its line.
+    pub comment: Option<String>,
+}
+
+impl fmt::Display for Peer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.revoked {
+            write!(f, "{REVOKED} ")?;
+        }
+        write!(f, "{} {}", self.name, self.key.to_openssh())?;
+        self.comment.iter().try_for_each(|comment| write!(f, " {comment}"))
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Line {
+    Peer(Peer),
+    Text(String),
+}
+
+/// The contents of a known_peers file.
+#[derive(Clone, Debug, Default)]
+pub struct KnownPeers {
+    lines: Vec<Line>,
+    /// The line of each id and of each name.
+    ids: HashMap<PeerId, usize>,
+    names: HashMap<PeerName, usize>,
+}
+
+/// A line of known_peers that cannot be read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ParseError {
+    /// The line, from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub kind: ParseErrorKind,
+}
+
+/// What is wrong with a line of known_peers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum ParseErrorKind {
+    /// The name is missing or not allowed.
+    Name(InvalidName),
+    /// The key does not read.
+    Key(InvalidOpenSsh),
+    /// An unknown marker.
+    Marker(String),
+    /// The name or key stands in an earlier line already.
+    Duplicate(Conflict),
+}
+
+impl fmt::Display for ParseError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "line {}: ", self.line)?;
+        match &self.kind {
+            ParseErrorKind::Name(error) => error.fmt(f),
+            ParseErrorKind::Key(error) => error.fmt(f),
+            ParseErrorKind::Marker(marker) => write!(f, "unknown marker {marker:?}; the only one is {REVOKED}"),
+            ParseErrorKind::Duplicate(conflict) => conflict.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for ParseError {}
+
+/// A name or a key that is pinned already.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Conflict {
+    /// The name belongs to another key.
+    Name(Box<Peer>),
+    /// The key has another name.
+    Key(Box<Peer>),
+}
+
+impl fmt::Display for Conflict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Name(peer) => write!(f, "the name {} belongs to the key {}", peer.name, peer.key.fingerprint()),
+            Self::Key(peer) => write!(f, "the key {} is known as {}", peer.key.fingerprint(), peer.name),
+        }
+    }
+}
+
+impl std::error::Error for Conflict {}
+
+impl KnownPeers {
+    /// Reads a whole file.
+    ///
+    /// # Errors
+    /// [`ParseError`] with the number of the first bad line: half a file is no file.
+    pub fn parse(text: &str) -> Result<Self, ParseError> {
+        let mut known = Self::default();
+        for (index, line) in text.lines().enumerate() {
+            let fail = |kind| ParseError { line: index + 1, kind };
+            if line.trim().is_empty() || line.starts_with('#') {
+                known.lines.push(Line::Text(line.to_owned()));
+            } else {
+                let peer = parse_line(line).map_err(fail)?;
+                known.add(peer).map_err(|conflict| fail(ParseErrorKind::Duplicate(conflict)))?;
+            }
+        }
+        Ok(known)
+    }
+
+    /// The peers, in the order of the file.
+    pub fn iter(&self) -> impl Iterator<Item = &Peer> {
+        self.lines.iter().filter_map(|line| match line {
+            Line::Peer(peer) => Some(peer),
+            Line::Text(_) => None,
+        })
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.iter().next().is_none()
+    }
+
+    /// The peer of this name.
+    pub fn by_name(&self, name: &PeerName) -> Option<&Peer> {
+        self.names.get(name).and_then(|&line| self.at(line))
+    }
+
+    /// The peer with this key.
+    pub fn by_key(&self, key: &IdentityPublic) -> Option<&Peer> {
+        self.by_id(key.id()).filter(|peer| peer.key == *key)
+    }
+
+    /// The peer with this id.
+    pub fn by_id(&self, id: PeerId) -> Option<&Peer> {
+        self.ids.get(&id).and_then(|&line| self.at(line))
+    }
+
+    fn at(&self, line: usize) -> Option<&Peer> {
+        match self.lines.get(line) {
+            Some(Line::Peer(peer)) => Some(peer),
+            _ => None,
+        }
+    }
+
+    fn index(&mut self) {
+        let peers = || {
+            self.lines.iter().enumerate().filter_map(|(line, entry)| match entry {
+                Line::Peer(peer) => Some((line, peer)),
+                Line::Text(_) => None,
+            })
+        };
+        let ids = peers().map(|(line, peer)| (peer.key.id(), line)).collect();
+        let names = peers().map(|(line, peer)| (peer.name.clone(), line)).collect();
+        (self.ids, self.names) = (ids, names);
+    }
+
+    /// Adds a peer.
+    ///
+    /// # Errors
+    /// [`Conflict`] when its name or its key is known already.
+    pub fn add(&mut self, peer: Peer) -> Result<(), Conflict> {
+        if let Some(other) = self.by_name(&peer.name) {
+            return Err(Conflict::Name(Box::new(other.clone())));
+        }
+        if let Some(other) = self.by_key(&peer.key) {
+            return Err(Conflict::Key(Box::new(other.clone())));
+        }
+        self.ids.insert(peer.key.id(), self.lines.len());
+        self.names.insert(peer.name.clone(), self.lines.len());
+        self.lines.push(Line::Peer(peer));
+        Ok(())
+    }
+
+    /// Gives a known name a new key, and returns the old one; `Ok(None)` when the name is unknown.
+    ///
+    /// # Errors
+    /// [`Conflict`] when the new key has another name.
+    pub fn replace(&mut self, name: &PeerName, key: IdentityPublic) -> Result<Option<IdentityPublic>, Conflict> {
+        if let Some(other) = self.by_key(&key).filter(|other| other.name != *name) {
+            return Err(Conflict::Key(Box::new(other.clone())));
+        }
+        let old = self.get_mut(name).map(|peer| {
+            peer.revoked = false;
+            std::mem::replace(&mut peer.key, key)
+        });
+        self.index();
+        Ok(old)
+    }
+
+    /// Marks a peer as revoked; false when the name is unknown.
+    pub fn revoke(&mut self, name: &PeerName) -> bool {
+        self.get_mut(name).map(|peer| peer.revoked = true).is_some()
+    }
+
+    /// Forgets a peer and returns it.
+    pub fn remove(&mut self, name: &PeerName) -> Option<Peer> {
+        let removed = self.lines.remove(*self.names.get(name)?);
+        self.index();
+        match removed {
+            Line::Peer(peer) => Some(peer),
+            Line::Text(_) => None,
+        }
+    }
+
+    fn get_mut(&mut self, name: &PeerName) -> Option<&mut Peer> {
+        match self.lines.get_mut(*self.names.get(name)?) {
+            Some(Line::Peer(peer)) => Some(peer),
+            _ => None,
+        }
+    }
+}
+
+impl fmt::Display for KnownPeers {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.lines.iter().try_for_each(|line| match line {
+            Line::Peer(peer) => writeln!(f, "{peer}"),
+            Line::Text(text) => writeln!(f, "{text}"),
+        })
+    }
+}
+
+fn parse_line(line: &str) -> Result<Peer, ParseErrorKind> {
+    let (revoked, rest) = match line.split_once(char::is_whitespace) {
+        Some((REVOKED, rest)) => (true, rest.trim_start()),
+        Some((marker, _)) if marker.starts_with('@') => return Err(ParseErrorKind::Marker(marker.to_owned())),
+        _ => (false, line),
+    };
+    let (name, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
+    let name = name.parse().map_err(ParseErrorKind::Name)?;
+    let key = IdentityPublic::from_openssh(rest).map_err(ParseErrorKind::Key)?;
+    let comment = rest.splitn(3, ' ').nth(2).map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
+    Ok(Peer { name, key, revoked, comment })
+}

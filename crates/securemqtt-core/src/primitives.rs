@@ -1,0 +1,200 @@
+//! The cryptographic primitives of suite 1, one function each, headed by its formula.
+//!
+//! Everything else in this crate goes through these few functions, and so do the Wycheproof tests.
+//! No length of theirs depends on data from the network.
+
+use aes_gcm::aead::{AeadInOut, KeyInit};
+use aes_gcm::{Aes128Gcm, Nonce, Tag};
+use hkdf::Hkdf;
+use hmac::{Hmac, Mac};
+use p256::elliptic_curve::sec1::ToSec1Point;
+use p256::{PublicKey, SecretKey};
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
+
+/// Bytes of a compressed P-256 point (SEC 1, section 2.3.3).
+pub const POINT_LEN: usize = 33;
+/// Bytes of a GCM tag and of a truncated MAC.
+pub const TAG_LEN: usize = 16;
+/// Bytes of an ECDSA P-256 signature, `r ‖ s`.
+pub const SIGNATURE_LEN: usize = 64;
+
+/// A message that does not authenticate. It says no more on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NotAuthentic;
+
+impl std::fmt::Display for NotAuthentic {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("the message does not authenticate")
+    }
+}
+
+impl std::error::Error for NotAuthentic {}
+
+/// `SHA-256(part_0 ‖ part_1 ‖ …)` (FIPS 180-4): 32 bytes.
+pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    let mut hash = Sha256::new();
+    for part in parts {
+        hash.update(part);
+    }
+    hash.finalize().into()
+}
+
+/// The first `N` bytes of [`sha256`]; `N` is at most 32.
+pub fn sha256_prefix<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
+    const { assert!(N <= 32) };
+    let digest = sha256(parts);
+    std::array::from_fn(|i| digest[i])
+}
+
+/// `HMAC-SHA256(key, part_0 ‖ part_1 ‖ …)[..16]` (RFC 2104).
+pub fn hmac16(key: &[u8; 32], parts: &[&[u8]]) -> [u8; TAG_LEN] {
+    #[expect(clippy::expect_used, reason = "HMAC takes a key of any length (RFC 2104, section 3)")]
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("any key length");
+    for part in parts {
+        mac.update(part);
+    }
+    let full = mac.finalize().into_bytes();
+    std::array::from_fn(|i| full[i])
+}
+
+/// Whether two MACs are equal, in constant time.
+pub fn mac_eq(a: &[u8; TAG_LEN], b: &[u8; TAG_LEN]) -> bool {
+    a.ct_eq(b).into()
+}
+
+/// `HKDF-Extract(salt, ikm)` with SHA-256 (RFC 5869, section 2.2): a 32-byte pseudorandom key.
+pub fn hkdf_extract(salt: &[u8], ikm: &[u8]) -> Zeroizing<[u8; 32]> {
+    let (mut prk, _) = Hkdf::<Sha256>::extract(Some(salt), ikm);
+    let out = Zeroizing::new(prk.into());
+    prk.as_mut_slice().zeroize();
+    out
+}
+
+/// `HKDF-Expand(prk, info_0 ‖ info_1 ‖ …, out.len())` with SHA-256 (RFC 5869, section 2.3).
+///
+/// # Errors
+/// [`TooLong`] for more than 8,160 bytes (255 blocks).
+pub fn hkdf_expand_into(prk: &[u8; 32], info: &[&[u8]], out: &mut [u8]) -> Result<(), TooLong> {
+    let hkdf = Hkdf::<Sha256>::from_prk(prk).map_err(|_| TooLong)?;
+    hkdf.expand_multi_info(info, out).map_err(|_| TooLong)
+}
+
+/// More output than HKDF can give.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TooLong;
+
+/// [`hkdf_expand_into`] for a length fixed at compile time, at most 255 bytes.
+pub fn hkdf_expand<const N: usize>(prk: &[u8; 32], info: &[&[u8]]) -> Zeroizing<[u8; N]> {
+    const { assert!(N <= 255) };
+    let mut out = Zeroizing::new([0; N]);
+    #[expect(clippy::expect_used, reason = "the length is checked at compile time")]
+    hkdf_expand_into(prk, info, &mut *out).expect("N is at most 255");
+    out
+}
+
+/// Validates exactly 33 bytes as a compressed P-256 point: prefix 02 or 03, on the curve.
+/// (The identity has no such encoding. `from_sec1_bytes` alone takes prefix 05 too.)
+///
+/// # Errors
+/// [`InvalidPoint`] for anything else.
+pub fn parse_point(bytes: &[u8]) -> Result<PublicKey, InvalidPoint> {
+    match bytes {
+        [0x02 | 0x03, rest @ ..] if rest.len() == POINT_LEN - 1 => {
+            PublicKey::from_sec1_bytes(bytes).map_err(|_| InvalidPoint)
+        }
+        _ => Err(InvalidPoint),
+    }
+}
+
+/// Bytes that are not a compressed P-256 point.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct InvalidPoint;
+
+impl std::fmt::Display for InvalidPoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("not a compressed P-256 point (33 bytes, first 02 or 03, on the curve)")
+    }
+}
+
+impl std::error::Error for InvalidPoint {}
+
+/// The compressed encoding of a point: 33 bytes.
+pub fn point_bytes(key: &PublicKey) -> [u8; POINT_LEN] {
+    let point = key.to_sec1_point(true);
+    let bytes = point.as_bytes();
+    std::array::from_fn(|i| bytes.get(i).copied().unwrap_or_default())
+}
+
+/// `DH(secret, point)`: the 32-byte x-coordinate (NIST SP 800-56A, section 5.7.1.2).
+pub fn diffie_hellman(secret: &SecretKey, point: &PublicKey) -> Zeroizing<[u8; 32]> {
+    let shared = secret.diffie_hellman(point);
+    Zeroizing::new((*shared.raw_secret_bytes()).into())
+}
+
+/// An AES-128-GCM key with its 12-byte base nonce (NIST SP 800-38D). The key schedule is expanded once;
+/// the nonce of message `seq` is `iv xor seq` as in TLS 1.3 (RFC 8446, section 5.3).
+pub struct AeadKey {
+    cipher: Aes128Gcm,
+    iv: [u8; 12],
+}
+
+impl AeadKey {
+    /// From `key 16 ‖ iv 12`.
+    pub fn new(key_iv: &[u8; 28]) -> Self {
+        let (key, iv) = key_iv.split_at(16);
+        #[expect(clippy::expect_used, reason = "split_at(16) yields 16 bytes")]
+        let cipher = Aes128Gcm::new_from_slice(key).expect("16 bytes");
+        Self { cipher, iv: std::array::from_fn(|i| iv[i]) }
+    }
+
+    fn nonce(&self, seq: u64) -> Nonce<aes_gcm::aead::consts::U12> {
+        let mut nonce = self.iv;
+        for (byte, s) in nonce[4..].iter_mut().zip(seq.to_be_bytes()) {
+            *byte ^= s;
+        }
+        nonce.into()
+    }
+
+    /// Encrypts `buffer[start..]` in place and appends the tag.
+    ///
+    /// # Errors
+    /// [`NotAuthentic`] beyond the length limit of GCM (2^36 − 32 bytes), never for a reading.
+    pub fn seal(&self, seq: u64, aad: &[u8], buffer: &mut Vec<u8>, start: usize) -> Result<(), NotAuthentic> {
+        let text = buffer.get_mut(start..).ok_or(NotAuthentic)?;
+        let tag = self.cipher.encrypt_inout_detached(&self.nonce(seq), aad, text.into()).map_err(|_| NotAuthentic)?;
+        buffer.extend_from_slice(&tag);
+        Ok(())
+    }
+
+    /// Decrypts `ciphertext ‖ tag` into a new buffer; nothing is released before the tag verifies.
+    ///
+    /// # Errors
+    /// [`NotAuthentic`] when key, nonce, associated data, ciphertext or tag differ from those sealed.
+    pub fn open(&self, seq: u64, aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, NotAuthentic> {
+        let split = sealed.len().checked_sub(TAG_LEN).ok_or(NotAuthentic)?;
+        let (text, tag) = sealed.split_at(split);
+        let tag: Tag = Tag::try_from(tag).map_err(|_| NotAuthentic)?;
+        let mut plain = text.to_vec();
+        self.cipher
+            .decrypt_inout_detached(&self.nonce(seq), aad, plain.as_mut_slice().into(), &tag)
+            .map_err(|_| NotAuthentic)?;
+        Ok(plain)
+    }
+}
+
+impl Drop for AeadKey {
+    fn drop(&mut self) {
+        self.iv.zeroize();
+    }
+}
+
+// `Aes128Gcm` wipes itself with its feature `zeroize`; the base nonce is wiped above.
+impl ZeroizeOnDrop for AeadKey {}
+
+impl std::fmt::Debug for AeadKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("AeadKey([secret])")
+    }
+}

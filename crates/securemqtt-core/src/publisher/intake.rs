@@ -1,0 +1,322 @@
+//! What arrives on a publisher's `in` topic: REQUEST and ACK. The cheap checks come first.
+
+use rand_core::CryptoRng;
+
+use super::roster::Member;
+use super::{Event, Output, Publisher, Reject, keys_message};
+use crate::handshake::mac_verifies;
+use crate::handshake::{HandshakeError, VerifiedRequest, read_request, request_mac_key};
+use crate::identity::{Fingerprint, IdentityPublic, PeerId};
+use crate::peers::PeerName;
+use crate::topic::Control;
+use crate::trust::{Standing, TrustMode};
+use crate::wire::{Ack, EntryPayload, Kind, Request, Retry, Status, WireError};
+use crate::{Now, Outgoing, Qos};
+
+/// KEYS are not repeated to a subscriber sooner than this.
+const KEYS_REPEAT_MS: u64 = 500;
+/// Strangers that a person is asked about at one time.
+const MAX_ASKED: usize = 64;
+
+/// What a publisher makes of an asker.
+enum Verdict {
+    Grant(PeerName),
+    Ask(PeerName),
+    Refuse(PeerName, Status, Option<Fingerprint>),
+}
+
+impl Publisher {
+    /// Takes a message that arrived on one of [`Publisher::filters`].
+    pub fn handle<R: CryptoRng + ?Sized>(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        now: Now,
+        rng: &mut R,
+        out: &mut Output,
+    ) {
+        if Control::parse(topic) != Some((self.id, Control::In)) || payload.is_empty() {
+            return;
+        }
+        let result = match Kind::of(payload) {
+            Ok(Kind::Request) => self.on_request(payload, now, rng, out),
+            Ok(Kind::Ack) => self.on_ack(payload, now, rng, out),
+            Ok(other) => Err(Reject::from(WireError::Kind(other as u8))),
+            Err(error) => Err(Reject::from(error)),
+        };
+        if let Err(reject) = result {
+            self.count(reject, now, out);
+        }
+    }
+
+    fn count(&mut self, reject: Reject, now: Now, out: &mut Output) {
+        match reject {
+            Reject::Replay => self.counters.replays += 1,
+            Reject::RateLimited => self.counters.rate_limited += 1,
+            Reject::Handshake(_) | Reject::NoSession => self.counters.rejected += 1,
+        }
+        if self.limits.reports.take(now.mono_ms) {
+            out.events.push(Event::Rejected(reject));
+        }
+    }
+
+    fn on_request<R: CryptoRng + ?Sized>(
+        &mut self,
+        message: &[u8],
+        now: Now,
+        rng: &mut R,
+        out: &mut Output,
+    ) -> Result<(), Reject> {
+        let request = Request::decode(message)?;
+        let asker = request.subscriber;
+        // A REQUEST that was answered before has the identical answer.
+        if let Some(grant) = self.roster.get(asker).and_then(|member| member.answer_to(message)) {
+            out.send.push(self.to_subscriber(asker, grant.to_vec()));
+            return Ok(());
+        }
+        let Some(hello) = self.hello_named(request.hello) else { return self.retry(&request, message, now, out) };
+        self.admit(&request, now)?;
+        self.counters.diffie_hellman += 2;
+        let verified = read_request(&self.identity, &hello, &request)?;
+        self.counters.requests += 1;
+
+        let mac_key = request_mac_key(&self.identity, self.identity.public(), &verified.peer);
+        let fresh = Member::new(verified.peer.clone(), verified.payload.name.clone(), mac_key);
+        let trust = &self.trust;
+        let member = self.roster.admit(fresh, |key| trust.known().by_key(key).is_some());
+        if verified.payload.sctr <= member.sctr {
+            // A replay gains nothing from the answer; a subscriber whose state was restored learns its counter.
+            let refusal = verified.refuse(Status::StaleCounter, member.sctr, rng)?;
+            out.send.push(self.to_subscriber(asker, refusal));
+            return Err(Reject::Replay);
+        }
+        member.sctr = verified.payload.sctr;
+        let verdict = self.judge(&verified.peer, &verified.payload.name);
+        self.answer(message, verified, verdict, rng, out)
+    }
+
+    /// The bounds of G9: a pinned peer proves itself by a mac before any Diffie-Hellman; strangers share one rate.
+    fn admit(&mut self, request: &Request<'_>, now: Now) -> Result<(), Reject> {
+        let asker = request.subscriber;
+        let pinned = self.trust.known().by_id(asker).map(|peer| (peer.key.clone(), peer.name.clone()));
+        let Some((key, name)) = pinned else {
+            return if self.limits.strangers.take(now.mono_ms) { Ok(()) } else { Err(Reject::RateLimited) };
+        };
+        if self.roster.get(asker).is_none() {
+            // Once for each pinned peer, however often it is named.
+            self.counters.diffie_hellman += 1;
+            let mac_key = request_mac_key(&self.identity, self.identity.public(), &key);
+            self.roster.admit(Member::new(key, name, mac_key), |_| true);
+        }
+        let member = self.roster.get_mut(asker).ok_or(Reject::NoSession)?;
+        if !mac_verifies(request, &member.mac_key) {
+            return Err(Reject::Handshake(HandshakeError::NotAuthentic));
+        }
+        if member.bucket.take(now.mono_ms) { Ok(()) } else { Err(Reject::RateLimited) }
+    }
+
+    fn hello_named(&self, short: [u8; 8]) -> Option<Vec<u8>> {
+        let previous = self.previous_hello.as_ref();
+        [Some(&self.hello), previous]
+            .into_iter()
+            .flatten()
+            .find(|hello| hello.short == short)
+            .map(|hello| hello.bytes.clone())
+    }
+
+    /// No Diffie-Hellman is spent on a hello that is not ours, or no longer.
+    fn retry(&mut self, request: &Request<'_>, message: &[u8], now: Now, out: &mut Output) -> Result<(), Reject> {
+        if !self.limits.retries.take(now.mono_ms) {
+            return Err(Reject::RateLimited);
+        }
+        self.counters.retries += 1;
+        let retry = Retry { request: Retry::request_hash(message), hello: &self.hello.bytes }.encode();
+        out.send.push(self.to_subscriber(request.subscriber, retry));
+        Ok(())
+    }
+
+    fn judge(&self, key: &IdentityPublic, proposed: &PeerName) -> Verdict {
+        let refuse = |status, pinned| Verdict::Refuse(proposed.clone(), status, pinned);
+        match self.trust.judge(key, proposed) {
+            // Of several first peers only one is let in unasked.
+            Standing::AcceptNew(name) if self.trust.mode() == TrustMode::FirstPeer && !self.is_first(key.id()) => {
+                Verdict::Ask(name)
+            }
+            Standing::Pinned(name) | Standing::Expected(name) | Standing::AcceptNew(name) => Verdict::Grant(name),
+            Standing::Ask(name) if self.approved.contains(&key.id()) => Verdict::Grant(name),
+            Standing::Ask(_) if self.denied.contains(&key.id()) => refuse(Status::NotAuthorised, None),
+            Standing::Ask(name) => Verdict::Ask(name),
+            Standing::Revoked(name) => Verdict::Refuse(name, Status::Revoked, None),
+            Standing::Changed { pinned, .. } => refuse(Status::NotAuthorised, Some(pinned)),
+            Standing::Unknown | Standing::Own => refuse(Status::Unknown, None),
+        }
+    }
+
+    fn is_first(&self, id: PeerId) -> bool {
+        self.approved.is_empty() || self.approved.contains(&id)
+    }
+
+    fn answer<R: CryptoRng + ?Sized>(
+        &mut self,
+        message: &[u8],
+        verified: VerifiedRequest,
+        verdict: Verdict,
+        rng: &mut R,
+        out: &mut Output,
+    ) -> Result<(), Reject> {
+        let id = verified.peer.id();
+        let key = verified.peer.clone();
+        let sctr = verified.payload.sctr;
+        let grant = match verdict {
+            Verdict::Grant(name) => {
+                let accepted = verified.grant(self.sealer.stream().grant(), sctr, rng)?;
+                self.counters.grants += 1;
+                if self.trust.mode() == TrustMode::FirstPeer && self.trust.known().is_empty() {
+                    self.approved.insert(id);
+                }
+                if let Some(member) = self.roster.get_mut(id) {
+                    member.name = name;
+                    member.await_confirm(accepted.session);
+                }
+                accepted.grant
+            }
+            Verdict::Ask(name) => {
+                if self.asked.len() < MAX_ASKED && !self.asked.contains_key(&id) {
+                    self.asked.insert(id, (name.clone(), key.clone()));
+                    out.events.push(Event::AskPeer { id, name, key });
+                }
+                self.counters.refusals += 1;
+                verified.refuse(Status::Pending, sctr, rng)?
+            }
+            Verdict::Refuse(name, status, pinned) => {
+                out.events.push(Event::Refused { name, key, status, pinned });
+                self.counters.refusals += 1;
+                verified.refuse(status, sctr, rng)?
+            }
+        };
+        if let Some(member) = self.roster.get_mut(id) {
+            member.remember_answer(message, &grant);
+        }
+        out.send.push(self.to_subscriber(id, grant));
+        Ok(())
+    }
+
+    fn on_ack<R: CryptoRng + ?Sized>(
+        &mut self,
+        message: &[u8],
+        now: Now,
+        rng: &mut R,
+        out: &mut Output,
+    ) -> Result<(), Reject> {
+        let ack = Ack::decode(message)?;
+        let id = self.roster.by_session(&ack.sid).ok_or(Reject::NoSession)?;
+        let member = self.roster.get_mut(id).ok_or(Reject::NoSession)?;
+        let pending = member.pending(&ack.sid).map(|session| session.ka.clone());
+        let active = member.active.as_ref().filter(|active| active.sid == ack.sid).map(|active| active.ka.clone());
+        let ka = pending.as_ref().or(active.as_ref()).ok_or(Reject::NoSession)?;
+        Ack::verify(message, ka).map_err(HandshakeError::from)?;
+        if ack.sctr <= member.sctr {
+            return Err(Reject::Replay);
+        }
+        member.sctr = ack.sctr;
+        match (pending.is_some(), ack.idx) {
+            (true, 0) => self.confirm(id, &ack.sid, now, rng, out),
+            // Nothing has been sealed for a session that is not confirmed.
+            (true, _) => Err(Reject::NoSession),
+            (false, 0) => self.repeat_keys(id, now, out),
+            (false, idx) => self.settle(id, idx, now, rng, out),
+        }
+    }
+
+    /// The handshake is complete: entry 1 brings the current stream, and a rotation under way its next one.
+    fn confirm<R: CryptoRng + ?Sized>(
+        &mut self,
+        id: PeerId,
+        sid: &[u8; 8],
+        now: Now,
+        rng: &mut R,
+        out: &mut Output,
+    ) -> Result<(), Reject> {
+        // Trust may have changed since the GRANT.
+        let (key, name) =
+            self.roster.get(id).map(|member| (member.key.clone(), member.name.clone())).ok_or(Reject::NoSession)?;
+        if !matches!(self.judge(&key, &name), Verdict::Grant(_)) {
+            self.roster.get_mut(id).into_iter().for_each(Member::end);
+            return Err(Reject::NoSession);
+        }
+        let current = self.sealer.stream().grant();
+        let upcoming = self.rotation.as_ref().map(|rotation| rotation.next.grant());
+        let member = self.roster.get_mut(id).ok_or(Reject::NoSession)?;
+        let first = member.active.is_none();
+        member.activate(sid);
+        let active = member.active.as_mut().ok_or(Reject::NoSession)?;
+        for stream in std::iter::once(current).chain(upcoming) {
+            active.chain.seal(&EntryPayload::Stream(Box::new(stream)), rng).map_err(|_| Reject::NoSession)?;
+        }
+        active.keys_sent_ms = now.mono_ms;
+        out.send.push(keys_message(self.id, id, active.chain.keys()));
+        if let Some(rotation) = self.rotation.as_mut() {
+            rotation.waiting.insert(id);
+        }
+        if self.trust.pin(name.clone(), key.clone()) {
+            self.approved.remove(&id);
+            out.events.push(Event::NewPeer { name: name.clone(), key });
+        }
+        out.events.push(Event::Confirmed { id, name, first });
+        self.tick(now, Qos::AtLeastOnce, false, false, out);
+        Ok(())
+    }
+
+    /// A repeated confirm: the subscriber has not seen entry 1.
+    fn repeat_keys(&mut self, id: PeerId, now: Now, out: &mut Output) -> Result<(), Reject> {
+        let publisher = self.id;
+        let active = self.roster.get_mut(id).and_then(|member| member.active.as_mut()).ok_or(Reject::NoSession)?;
+        if now.mono_ms >= active.keys_sent_ms + KEYS_REPEAT_MS {
+            active.keys_sent_ms = now.mono_ms;
+            out.send.push(keys_message(publisher, id, active.chain.keys()));
+        }
+        Ok(())
+    }
+
+    /// The subscriber holds the entries up to `idx`: they leave KEYS, and a rotation may go on.
+    fn settle<R: CryptoRng + ?Sized>(
+        &mut self,
+        id: PeerId,
+        idx: u32,
+        now: Now,
+        rng: &mut R,
+        out: &mut Output,
+    ) -> Result<(), Reject> {
+        let publisher = self.id;
+        let member = self.roster.get_mut(id).ok_or(Reject::NoSession)?;
+        let active = member.active.as_mut().ok_or(Reject::NoSession)?;
+        if !active.chain.acknowledge(idx) {
+            member.end();
+            out.events.push(Event::RolledBack { id });
+            self.rotate(now, rng, out);
+            return Ok(());
+        }
+        if active.chain.is_settled() {
+            // An empty retained message clears the topic on the broker.
+            out.send.push(keys_message(publisher, id, Vec::new()));
+        }
+        let settled = active.chain.is_settled();
+        if let Some(rotation) = self.rotation.as_mut().filter(|_| settled) {
+            rotation.waiting.remove(&id);
+            if rotation.is_over(now) {
+                self.switch(now, rng, out);
+            }
+        }
+        Ok(())
+    }
+
+    fn to_subscriber(&self, id: PeerId, payload: Vec<u8>) -> Outgoing {
+        Outgoing { topic: Control::To(id).topic(self.id), payload, qos: Qos::AtLeastOnce, retain: false }
+    }
+}
+
+impl<E: Into<HandshakeError>> From<E> for Reject {
+    fn from(error: E) -> Self {
+        Self::Handshake(error.into())
+    }
+}

@@ -1,0 +1,166 @@
+//! The subscribers that a publisher remembers: counters, pending handshakes, sessions. Bounded for strangers.
+
+use std::collections::{HashMap, VecDeque};
+
+use crate::bucket::TokenBucket;
+use crate::chain::ChainSender;
+use crate::handshake::SessionKeys;
+use crate::identity::{IdentityPublic, PeerId};
+use crate::kdf::{AckKey, RequestMacKey};
+use crate::peers::PeerName;
+use crate::primitives::sha256_prefix;
+
+/// Handshakes that wait for a confirmation, for each subscriber.
+const MAX_PENDING: usize = 2;
+/// REQUESTs whose answer is remembered, for each subscriber.
+const MAX_ANSWERED: usize = 8;
+/// Strangers that are remembered.
+pub(super) const MAX_STRANGERS: usize = 256;
+/// REQUESTs a second that a pinned subscriber may have answered anew, and its burst.
+const REQUEST_RATE: (u32, u32) = (8, 2);
+
+/// A session that the subscriber has confirmed.
+#[derive(Debug)]
+pub(super) struct Active {
+    pub(super) sid: [u8; 8],
+    pub(super) ka: AckKey,
+    pub(super) chain: ChainSender,
+    pub(super) keys_sent_ms: u64,
+}
+
+impl Active {
+    pub(super) fn new(session: &SessionKeys) -> Self {
+        Self { sid: session.sid, ka: session.ka.clone(), chain: ChainSender::new(session), keys_sent_ms: 0 }
+    }
+}
+
+/// What is remembered of one subscriber.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) key: IdentityPublic,
+    pub(super) name: PeerName,
+    pub(super) mac_key: RequestMacKey,
+    /// The highest counter seen.
+    pub(super) sctr: u64,
+    pub(super) active: Option<Active>,
+    pub(super) bucket: TokenBucket,
+    pending: VecDeque<SessionKeys>,
+    answered: VecDeque<([u8; 16], Vec<u8>)>,
+    /// When it was last heard of, to forget the oldest stranger.
+    seen: u64,
+}
+
+impl Member {
+    pub(super) fn new(key: IdentityPublic, name: PeerName, mac_key: RequestMacKey) -> Self {
+        Self {
+            key,
+            name,
+            mac_key,
+            sctr: 0,
+            active: None,
+            bucket: TokenBucket::new(REQUEST_RATE.0, REQUEST_RATE.1),
+            pending: VecDeque::new(),
+            answered: VecDeque::new(),
+            seen: 0,
+        }
+    }
+
+    /// The answer that this very REQUEST had before.
+    pub(super) fn answer_to(&self, request: &[u8]) -> Option<&[u8]> {
+        let hash = sha256_prefix(&[request]);
+        self.answered.iter().find(|(answered, _)| *answered == hash).map(|(_, grant)| grant.as_slice())
+    }
+
+    pub(super) fn remember_answer(&mut self, request: &[u8], grant: &[u8]) {
+        if self.answered.len() == MAX_ANSWERED {
+            self.answered.pop_front();
+        }
+        self.answered.push_back((sha256_prefix(&[request]), grant.to_vec()));
+    }
+
+    /// Holds a granted session until it is confirmed; the oldest of more than two is forgotten.
+    pub(super) fn await_confirm(&mut self, session: SessionKeys) {
+        if self.pending.len() == MAX_PENDING {
+            self.pending.pop_front();
+        }
+        self.pending.push_back(session);
+    }
+
+    pub(super) fn pending(&self, sid: &[u8; 8]) -> Option<&SessionKeys> {
+        self.pending.iter().find(|session| session.sid == *sid)
+    }
+
+    /// Makes a confirmed session the active one.
+    pub(super) fn activate(&mut self, sid: &[u8; 8]) {
+        if let Some(at) = self.pending.iter().position(|session| session.sid == *sid) {
+            self.active = self.pending.remove(at).as_ref().map(Active::new);
+        }
+    }
+
+    /// Ends its session and every pending handshake.
+    pub(super) fn end(&mut self) {
+        self.active = None;
+        self.pending.clear();
+        self.answered.clear();
+    }
+}
+
+/// All subscribers, by id.
+#[derive(Debug, Default)]
+pub(super) struct Roster {
+    members: HashMap<PeerId, Member>,
+    clock: u64,
+}
+
+impl Roster {
+    pub(super) fn get(&self, id: PeerId) -> Option<&Member> {
+        self.members.get(&id)
+    }
+
+    pub(super) fn get_mut(&mut self, id: PeerId) -> Option<&mut Member> {
+        self.members.get_mut(&id)
+    }
+
+    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = (&PeerId, &mut Member)> {
+        self.members.iter_mut()
+    }
+
+    /// The members with a confirmed session.
+    pub(super) fn active(&self) -> impl Iterator<Item = (PeerId, &Member, &Active)> {
+        self.members.iter().filter_map(|(id, member)| member.active.as_ref().map(|active| (*id, member, active)))
+    }
+
+    /// The member whose active or pending session this is.
+    pub(super) fn by_session(&self, sid: &[u8; 8]) -> Option<PeerId> {
+        let holds = |member: &Member| {
+            member.active.as_ref().is_some_and(|active| active.sid == *sid) || member.pending(sid).is_some()
+        };
+        self.members.iter().find(|(_, member)| holds(member)).map(|(id, _)| *id)
+    }
+
+    /// Adds a member if it is new; a stranger may push out the stranger that was silent for longest.
+    pub(super) fn admit(&mut self, member: Member, is_pinned: impl Fn(&IdentityPublic) -> bool) -> &mut Member {
+        let id = member.key.id();
+        self.clock += 1;
+        if !self.members.contains_key(&id) && !is_pinned(&member.key) {
+            let strangers: Vec<(PeerId, u64)> = self
+                .members
+                .iter()
+                .filter(|(_, other)| other.active.is_none() && !is_pinned(&other.key))
+                .map(|(id, other)| (*id, other.seen))
+                .collect();
+            if strangers.len() >= MAX_STRANGERS {
+                let oldest = strangers.iter().min_by_key(|(_, seen)| *seen);
+                oldest.map(|(id, _)| self.members.remove(id));
+            }
+        }
+        let clock = self.clock;
+        let member = self.members.entry(id).or_insert(member);
+        member.seen = clock;
+        member
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.members.len()
+    }
+}

@@ -1,0 +1,299 @@
+//! A run that seals: one stream's current generation, a key and a counter for each topic.
+
+use std::collections::HashMap;
+use std::fmt;
+
+use rand_core::CryptoRng;
+
+use crate::kdf;
+use crate::ledger::{Ledger, MAX_FRAMES, leaf};
+use crate::primitives::{AeadKey, NotAuthentic, SIGNATURE_LEN, TAG_LEN};
+use crate::stream::{Signed, StreamSecret};
+use crate::topic::{InvalidTopic, validate_topic};
+use crate::wire::{FrameHeader, Kind, MAX_TICK_LEN, RunPositions, TickBody, TopicPosition, push_reading};
+
+/// Sequence numbers after which a new run is due (2^31); the hard limit is 2^32 − 1.
+const SOFT_LIMIT: u32 = 1 << 31;
+/// Bytes of a tick besides its topics, generously.
+const TICK_FIXED_LEN: usize = 256;
+/// Topics that one publisher may seal for.
+pub const MAX_TOPICS: usize = 4096;
+
+/// Why a reading is not sealed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SealError {
+    /// The topic cannot be used.
+    Topic(InvalidTopic),
+    /// Too many topics.
+    TooManyTopics,
+    /// The counter of this topic is at its end; a new run is needed.
+    Exhausted,
+    /// A batch of no readings, or of more than fit.
+    Batch,
+    /// The reading is too long for AES-GCM.
+    TooLong,
+}
+
+impl fmt::Display for SealError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Topic(error) => write!(f, "the topic cannot be used: {error}"),
+            Self::TooManyTopics => write!(f, "more than {MAX_TOPICS} topics in one run"),
+            Self::Exhausted => f.write_str("the counter of this topic is exhausted; restart the publisher"),
+            Self::Batch => f.write_str("a batch holds at least one reading"),
+            Self::TooLong => f.write_str("the reading is too long to be sealed"),
+        }
+    }
+}
+
+impl std::error::Error for SealError {}
+
+impl From<NotAuthentic> for SealError {
+    fn from(_: NotAuthentic) -> Self {
+        Self::TooLong
+    }
+}
+
+/// One topic of the run.
+struct TopicSealer {
+    key: AeadKey,
+    generation: u8,
+    next: u32,
+    ledger: Ledger,
+    /// `next` at the last two timed ticks: a digest reaches back over two intervals.
+    marks: [u32; 2],
+    announced: u32,
+}
+
+impl TopicSealer {
+    fn position(&self, topic: &str) -> TopicPosition {
+        let from = self.marks[0];
+        TopicPosition {
+            topic: topic.to_owned(),
+            // Nothing is kept for resending in this version.
+            first_kept: self.next,
+            from,
+            next: self.next,
+            digest: self.ledger.digest(from, self.next).unwrap_or_default(),
+        }
+    }
+}
+
+/// A run: it can only seal.
+pub(crate) struct Sealer {
+    stream: StreamSecret,
+    run: [u8; 5],
+    topics: HashMap<String, TopicSealer>,
+    frames_in_generation: u64,
+    unannounced: usize,
+    exhausting: bool,
+    tick_topic: String,
+    tick_seq: u32,
+    tick_cursor: usize,
+    aad: Vec<u8>,
+}
+
+impl Sealer {
+    /// A new run of `stream`. The run is random: 5 bytes, and no two runs of one stream share a process.
+    pub(crate) fn new<R: CryptoRng + ?Sized>(stream: StreamSecret, tick_topic: String, rng: &mut R) -> Self {
+        let mut run = [0; 5];
+        rng.fill_bytes(&mut run);
+        Self {
+            stream,
+            run,
+            topics: HashMap::new(),
+            frames_in_generation: 0,
+            unannounced: 0,
+            exhausting: false,
+            tick_topic,
+            tick_seq: 0,
+            tick_cursor: 0,
+            aad: Vec::new(),
+        }
+    }
+
+    pub(crate) fn stream(&self) -> &StreamSecret {
+        &self.stream
+    }
+
+    pub(crate) fn run(&self) -> [u8; 5] {
+        self.run
+    }
+
+    pub(crate) fn frames_in_generation(&self) -> u64 {
+        self.frames_in_generation
+    }
+
+    /// Whether a tick is due before its time, since a ledger fills.
+    pub(crate) fn tick_is_due(&self) -> bool {
+        self.unannounced >= MAX_FRAMES / 4
+    }
+
+    /// Whether a counter has passed half of its range.
+    pub(crate) fn is_exhausting(&self) -> bool {
+        self.exhausting
+    }
+
+    /// Steps the ratchet; false at the last generation.
+    pub(crate) fn step(&mut self) -> bool {
+        self.frames_in_generation = 0;
+        self.stream.step()
+    }
+
+    /// Seals one reading as a FRAME, and returns it with its sequence number.
+    pub(crate) fn seal(&mut self, topic: &str, reading: &[u8]) -> Result<(u32, Vec<u8>), SealError> {
+        self.seal_body(Kind::Frame, topic, 1, reading)
+    }
+
+    /// Seals several readings as one BATCH, and returns it with its first sequence number.
+    pub(crate) fn seal_batch(&mut self, topic: &str, readings: &[&[u8]]) -> Result<(u32, Vec<u8>), SealError> {
+        let count = u32::try_from(readings.len()).ok().filter(|&n| n > 0).ok_or(SealError::Batch)?;
+        let mut body = Vec::with_capacity(readings.iter().map(|reading| reading.len() + 5).sum());
+        for reading in readings {
+            push_reading(&mut body, reading);
+        }
+        self.seal_body(Kind::Batch, topic, count, &body)
+    }
+
+    fn seal_body(&mut self, kind: Kind, topic: &str, count: u32, body: &[u8]) -> Result<(u32, Vec<u8>), SealError> {
+        if !self.topics.contains_key(topic) {
+            self.open_topic(topic)?;
+        }
+        let context = self.stream.context(self.run);
+        let state = self.topics.get_mut(topic).ok_or(SealError::TooManyTopics)?;
+        let seq = state.next;
+        let next = seq.checked_add(count).ok_or(SealError::Exhausted)?;
+        if state.generation != context.generation {
+            state.key = kdf::traffic_key(self.stream.secret(), &context, topic);
+            state.generation = context.generation;
+        }
+        let header = FrameHeader { kind, run: self.run, generation: context.generation, seq };
+        let mut frame = Vec::with_capacity(12 + body.len() + SIGNATURE_LEN + TAG_LEN);
+        header.encode_into(&mut frame);
+        let start = frame.len();
+        self.aad.clear();
+        self.aad.extend_from_slice(&frame);
+        self.aad.extend_from_slice(topic.as_bytes());
+        frame.extend_from_slice(body);
+        if self.stream.signed_frames() {
+            let signature = self.stream.sign(&Signed::Frame { header: &frame[..start], topic, body });
+            frame.extend_from_slice(&signature);
+        }
+        state.key.seal(u64::from(seq), &self.aad, &mut frame, start)?;
+        state.next = next;
+        state.ledger.note(seq, next, leaf(&frame));
+        self.unannounced += 1;
+        self.frames_in_generation += 1;
+        self.exhausting |= next >= SOFT_LIMIT;
+        Ok((seq, frame))
+    }
+
+    fn open_topic(&mut self, topic: &str) -> Result<(), SealError> {
+        validate_topic(topic).map_err(SealError::Topic)?;
+        if self.topics.len() == MAX_TOPICS {
+            return Err(SealError::TooManyTopics);
+        }
+        // A tick must be able to name it.
+        if TopicPosition::encoded_len(topic) + TICK_FIXED_LEN > MAX_TICK_LEN {
+            return Err(SealError::Topic(InvalidTopic::TooLong));
+        }
+        let context = self.stream.context(self.run);
+        let state = TopicSealer {
+            key: kdf::traffic_key(self.stream.secret(), &context, topic),
+            generation: context.generation,
+            next: 0,
+            ledger: Ledger::default(),
+            marks: [0; 2],
+            announced: 0,
+        };
+        self.topics.insert(topic.to_owned(), state);
+        Ok(())
+    }
+
+    /// Where every topic stands, those first that moved since they were last announced.
+    fn positions(&mut self, room: usize) -> Vec<TopicPosition> {
+        let mut names: Vec<(&String, bool)> =
+            self.topics.iter().map(|(name, topic)| (name, topic.next != topic.announced)).collect();
+        names.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
+        let moved = names.iter().take_while(|(_, moved)| *moved).count();
+        // Topics that did not move take turns, where not all of them fit.
+        if moved < names.len() {
+            let quiet = &mut names[moved..];
+            let turn = self.tick_cursor % quiet.len();
+            quiet.rotate_left(turn);
+        }
+        let mut left = room;
+        let mut chosen = Vec::new();
+        for (name, _) in names {
+            let len = TopicPosition::encoded_len(name);
+            if len > left {
+                break;
+            }
+            left -= len;
+            chosen.push(name.clone());
+        }
+        self.tick_cursor = self.tick_cursor.wrapping_add(chosen.len().saturating_sub(moved));
+        chosen.iter().filter_map(|name| self.topics.get(name).map(|topic| topic.position(name))).collect()
+    }
+
+    /// Whether topics moved since they were last announced.
+    pub(crate) fn has_unannounced(&self) -> bool {
+        self.topics.values().any(|topic| topic.next != topic.announced)
+    }
+
+    /// The final positions, for the ticks of the run that follows.
+    pub(crate) fn final_positions(&mut self) -> RunPositions {
+        let topics = self.positions(MAX_TICK_LEN / 4);
+        RunPositions { run: self.run, stream: self.stream.id(), topics }
+    }
+
+    /// Seals and signs a TICK.
+    pub(crate) fn tick(&mut self, older: &[RunPositions], clock_ms: u64, last: bool) -> Result<Vec<u8>, SealError> {
+        let older_len: usize = older
+            .iter()
+            .map(|run| 11 + run.topics.iter().map(|topic| TopicPosition::encoded_len(&topic.topic)).sum::<usize>())
+            .sum();
+        let room = MAX_TICK_LEN.saturating_sub(TICK_FIXED_LEN + older_len);
+        let topics = self.positions(room);
+        for position in &topics {
+            if let Some(topic) = self.topics.get_mut(&position.topic) {
+                topic.announced = position.next;
+            }
+        }
+        let context = self.stream.context(self.run);
+        let mut runs = vec![RunPositions { run: self.run, stream: self.stream.id(), topics }];
+        runs.extend_from_slice(older);
+        let commitment = kdf::key_commitment(self.stream.secret(), &context);
+        let body = TickBody { last, commitment, clock_ms, runs }.encode();
+
+        let seq = self.tick_seq;
+        let next = seq.checked_add(1).ok_or(SealError::Exhausted)?;
+        let header = FrameHeader { kind: Kind::Tick, run: self.run, generation: context.generation, seq };
+        let mut tick = Vec::with_capacity(body.len() + TICK_FIXED_LEN);
+        header.encode_into(&mut tick);
+        let start = tick.len();
+        let topic = self.tick_topic.as_str();
+        let signature = self.stream.sign(&Signed::Tick { header: &tick[..start], topic, body: &body });
+        let aad = [&tick, topic.as_bytes()].concat();
+        tick.extend_from_slice(&body);
+        tick.extend_from_slice(&signature);
+        kdf::traffic_key(self.stream.secret(), &context, topic).seal(u64::from(seq), &aad, &mut tick, start)?;
+        self.tick_seq = next;
+        Ok(tick)
+    }
+
+    /// Moves the marks that digests reach back to: after each timed tick.
+    pub(crate) fn move_marks(&mut self) {
+        self.unannounced = 0;
+        for topic in self.topics.values_mut() {
+            topic.marks = [topic.marks[1], topic.next];
+            topic.ledger.forget_below(topic.marks[0]);
+        }
+    }
+}
+
+impl fmt::Debug for Sealer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Sealer({:?}, {} topics)", self.stream, self.topics.len())
+    }
+}

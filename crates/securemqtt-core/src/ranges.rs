@@ -1,0 +1,128 @@
+//! A set of sequence numbers as sorted ranges: the replay window of one topic of one run.
+//!
+//! It is exact: a number is in it or not, however late and in whatever order it comes. Its size is bounded by
+//! closing the oldest gap when there are too many.
+
+/// Gaps that a window remembers.
+pub const MAX_RANGES: usize = 512;
+
+/// A sorted set of disjoint half-open ranges of sequence numbers.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RangeSet {
+    ranges: Vec<(u32, u32)>,
+}
+
+impl RangeSet {
+    /// The set `0..end`.
+    pub fn up_to(end: u32) -> Self {
+        Self { ranges: if end == 0 { Vec::new() } else { vec![(0, end)] } }
+    }
+
+    /// Whether any number of `from..to` is in the set.
+    pub fn intersects(&self, from: u32, to: u32) -> bool {
+        let at = self.ranges.partition_point(|&(_, end)| end <= from);
+        self.ranges.get(at).is_some_and(|&(start, _)| start < to)
+    }
+
+    /// Whether every number of `from..to` is in the set.
+    pub fn contains(&self, from: u32, to: u32) -> bool {
+        let at = self.ranges.partition_point(|&(_, end)| end <= from);
+        from >= to || self.ranges.get(at).is_some_and(|&(start, end)| start <= from && to <= end)
+    }
+
+    /// Adds `from..to`. Returns the gap that had to be closed for it, if any: those numbers count as seen from now on.
+    pub fn insert(&mut self, from: u32, to: u32) -> Option<(u32, u32)> {
+        if from >= to {
+            return None;
+        }
+        // The common case: the next number in order.
+        if let Some(last) = self.ranges.last_mut().filter(|last| last.1 == from) {
+            last.1 = to;
+            return None;
+        }
+        let first = self.ranges.partition_point(|&(_, end)| end < from);
+        let behind = self.ranges.partition_point(|&(start, _)| start <= to);
+        let merged =
+            self.ranges[first..behind].iter().fold((from, to), |(a, b), &(start, end)| (a.min(start), b.max(end)));
+        self.ranges.splice(first..behind, [merged]);
+        if self.ranges.len() <= MAX_RANGES {
+            return None;
+        }
+        let (start, gap_from) = self.ranges.remove(0);
+        let gap_to = self.ranges[0].0;
+        self.ranges[0].0 = start;
+        Some((gap_from, gap_to))
+    }
+
+    /// The ranges of `from..to` that are missing, at most `limit` of them.
+    pub fn missing(&self, from: u32, to: u32, limit: usize) -> Vec<(u32, u32)> {
+        let mut missing = Vec::new();
+        let mut at = from;
+        for &(start, end) in &self.ranges {
+            if start >= to || missing.len() == limit {
+                break;
+            }
+            if at < start {
+                missing.push((at, start));
+            }
+            at = at.max(end);
+        }
+        if at < to && missing.len() < limit {
+            missing.push((at, to));
+        }
+        missing
+    }
+
+    /// One past the highest number.
+    pub fn end(&self) -> u32 {
+        self.ranges.last().map_or(0, |&(_, end)| end)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_is_new_exactly_once_in_any_order() {
+        let mut set = RangeSet::default();
+        for seq in [5, 3, 4, 0, 9, 1, 2, 7] {
+            assert!(!set.intersects(seq, seq + 1));
+            set.insert(seq, seq + 1);
+            assert!(set.intersects(seq, seq + 1));
+        }
+        assert_eq!(set.missing(0, 12, 9), [(6, 7), (8, 9), (10, 12)]);
+        assert_eq!(set.missing(0, 12, 1), [(6, 7)]);
+        assert_eq!(set.end(), 10);
+        assert!(set.contains(0, 6) && !set.contains(0, 7));
+    }
+
+    #[test]
+    fn too_many_gaps_close_the_oldest() {
+        let mut set = RangeSet::default();
+        let mut closed = Vec::new();
+        for n in 0..u32::try_from(MAX_RANGES).unwrap_or(0) + 3 {
+            closed.extend(set.insert(2 * n, 2 * n + 1));
+        }
+        assert_eq!(closed, [(1, 2), (3, 4), (5, 6)]);
+        assert!(set.contains(0, 7));
+        assert_eq!(set.missing(0, 9, 9), [(7, 8)]);
+    }
+
+    proptest::proptest! {
+        #[test]
+        fn it_agrees_with_a_plain_set(inserts in proptest::collection::vec((0u32..200, 1u32..9), 0..80)) {
+            let mut set = RangeSet::default();
+            let mut plain = std::collections::BTreeSet::new();
+            for (from, n) in inserts {
+                let fresh = !(from..from + n).any(|seq| plain.contains(&seq));
+                proptest::prop_assert_eq!(!set.intersects(from, from + n), fresh);
+                set.insert(from, from + n);
+                plain.extend(from..from + n);
+            }
+            let missing: Vec<u32> = set.missing(0, 220, usize::MAX).into_iter().flat_map(|(a, b)| a..b).collect();
+            let expected: Vec<u32> = (0..220).filter(|seq| !plain.contains(seq)).collect();
+            proptest::prop_assert_eq!(missing, expected);
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! The way of a frame: header → run → open → deliver. A frame of an unknown run is parked.
+
+use super::runs::OpenedFrame;
+use super::{Event, Output, Reject, Span, Subscriber};
+use crate::handshake::HandshakeError;
+use crate::identity::PeerId;
+use crate::wire::{FrameHeader, Kind};
+use crate::{Delivery, Now};
+
+impl Subscriber {
+    pub(super) fn on_frame(&mut self, topic: &str, message: &[u8], now: Now, out: &mut Output) {
+        match FrameHeader::decode(message) {
+            Ok((header, header_len, _)) if header.kind != Kind::Tick => {
+                if let Err(why) = self.open_frame(topic, &header, header_len, message, now, out) {
+                    self.reject(topic, why, now, out);
+                }
+            }
+            Ok(_) => self.reject(topic, Reject::NotAuthentic, now, out),
+            Err(error) => self.reject(topic, Reject::Handshake(HandshakeError::Wire(error)), now, out),
+        }
+    }
+
+    fn open_frame(
+        &mut self,
+        topic: &str,
+        header: &FrameHeader,
+        header_len: usize,
+        message: &[u8],
+        now: Now,
+        out: &mut Output,
+    ) -> Result<(), Reject> {
+        let Some(candidates) = self.runs.get_mut(&header.run) else {
+            let dropped = self.parking.park(topic, header.run, message, now.mono_ms);
+            self.counters.parking_full += dropped;
+            return Ok(());
+        };
+        let mut result = Err(Reject::NotAuthentic);
+        for run in candidates {
+            let Some(stream) = self.streams.get_mut(&(run.publisher, run.stream)) else { continue };
+            match run.open(stream, topic, header, message, header_len) {
+                Ok(opened) => {
+                    let (publisher, stream) = (run.publisher, run.stream);
+                    self.deliver(publisher, stream, topic, header.run, opened, out);
+                    return Ok(());
+                }
+                // Another candidate may be the one; the most telling reason is kept.
+                Err(why) => result = if result == Err(Reject::NotAuthentic) { Err(why) } else { result },
+            }
+        }
+        result
+    }
+
+    fn deliver(
+        &mut self,
+        publisher: PeerId,
+        stream: u32,
+        topic: &str,
+        run: [u8; 5],
+        opened: OpenedFrame,
+        out: &mut Output,
+    ) {
+        let span = |from, to| Span { publisher, topic: topic.to_owned(), run, from, to };
+        let mut seq = opened.from;
+        for payload in opened.readings {
+            out.deliveries.push(Delivery { topic: topic.to_owned(), publisher, run, stream, seq, payload });
+            self.counters.delivered += 1;
+            seq += 1;
+        }
+        if opened.late {
+            self.counters.missing = self.counters.missing.saturating_sub(u64::from(seq - opened.from));
+            out.events.push(Event::Late(span(opened.from, seq)));
+        }
+        if let Some((from, to)) = opened.closed {
+            self.counters.missing += u64::from(to - from);
+            out.events.push(Event::Missing(span(from, to)));
+        }
+    }
+
+    /// The frames that waited for a run which is open now.
+    pub(super) fn unpark(&mut self, run: [u8; 5], now: Now, out: &mut Output) {
+        for parked in self.parking.take(run) {
+            self.on_frame(&parked.topic, &parked.message, now, out);
+        }
+    }
+}

@@ -1,0 +1,304 @@
+//! The subscriber's engine: publishers and their hellos, handshakes, key chains, streams, frames and ticks.
+//!
+//! It takes messages and the time, and says what to send, store and deliver. It opens and cannot seal.
+
+mod event;
+mod frames;
+mod keying;
+mod parking;
+mod peer;
+mod runs;
+mod streams;
+mod ticks;
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+
+use rand_core::CryptoRng;
+
+pub use event::{Counters, Event, Reject, Span};
+
+use crate::bucket::TokenBucket;
+use crate::identity::{IdentityKey, PeerId};
+use crate::peers::PeerName;
+use crate::topic::{CONTROL_PREFIX, Control, filter_matches};
+use crate::trust::Trust;
+use crate::{Delivery, Now, Outgoing, Qos};
+use parking::Parking;
+use peer::Peer;
+use runs::Run;
+use streams::HeldStream;
+
+/// Above this many peers, control topics are subscribed with wildcards.
+const MAX_EXACT_PEERS: usize = 100;
+/// Counters that are reserved on disk at a time.
+const COUNTER_LEASE: u64 = 1024;
+
+/// What a subscriber wants.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The petname that it proposes.
+    pub name: PeerName,
+    /// The filters it reads.
+    pub filters: Vec<String>,
+    /// The filters it leaves out.
+    pub exclude: Vec<String>,
+}
+
+/// What a call leaves to be done, to be taken in this order.
+#[derive(Debug, Default)]
+pub struct Output {
+    /// Before anything is sent: the high-water mark of our counter, to be made durable.
+    pub reserve_counter: Option<u64>,
+    /// Filters to subscribe to.
+    pub subscribe: Vec<String>,
+    /// Messages to publish, in order.
+    pub send: Vec<Outgoing>,
+    /// Readings, each once.
+    pub deliveries: Vec<Delivery>,
+    /// What happened.
+    pub events: Vec<Event>,
+}
+
+/// The engine.
+pub struct Subscriber {
+    identity: IdentityKey,
+    id: PeerId,
+    config: Config,
+    trust: Trust,
+    peers: HashMap<PeerId, Peer>,
+    /// Publishers that were reported once as refused, with the first bytes of what they showed.
+    reported: HashSet<[u8; 33]>,
+    denied: HashSet<PeerId>,
+    streams: HashMap<(PeerId, u32), HeldStream>,
+    runs: HashMap<[u8; 5], Vec<Run>>,
+    /// Runs that were given up: they are never opened again.
+    closed_runs: HashSet<(PeerId, [u8; 5])>,
+    /// The order in which streams and runs came, oldest first.
+    stream_order: Vec<(PeerId, u32)>,
+    parking: Parking,
+    sctr: u64,
+    sctr_reserved: u64,
+    next_poll_ms: u64,
+    limits: Limits,
+    counters: Counters,
+    /// Topics with a gap to be reported.
+    gaps: HashSet<(PeerId, [u8; 5], String)>,
+    wildcards: bool,
+}
+
+/// The bounds on what strangers can cause.
+#[derive(Debug)]
+struct Limits {
+    hellos: TokenBucket,
+    requests: TokenBucket,
+    reports: TokenBucket,
+}
+
+impl Subscriber {
+    /// A subscriber. `sctr` is the counter's high-water mark on disk: everything below it may have been used.
+    pub fn new(identity: IdentityKey, trust: Trust, config: Config, sctr: u64) -> Self {
+        Self {
+            id: identity.public().id(),
+            identity,
+            config,
+            trust,
+            peers: HashMap::new(),
+            reported: HashSet::new(),
+            denied: HashSet::new(),
+            streams: HashMap::new(),
+            runs: HashMap::new(),
+            closed_runs: HashSet::new(),
+            stream_order: Vec::new(),
+            parking: Parking::default(),
+            sctr,
+            sctr_reserved: sctr,
+            next_poll_ms: 0,
+            limits: Limits {
+                hellos: TokenBucket::new(200, 50),
+                requests: TokenBucket::new(500, 250),
+                reports: TokenBucket::new(10, 2),
+            },
+            counters: Counters::default(),
+            gaps: HashSet::new(),
+            wildcards: false,
+        }
+    }
+
+    /// Our id.
+    pub fn id(&self) -> PeerId {
+        self.id
+    }
+
+    /// The trust rules; read them to write known_peers.
+    pub fn trust(&self) -> &Trust {
+        &self.trust
+    }
+
+    /// The counters.
+    pub fn counters(&self) -> Counters {
+        self.counters
+    }
+
+    /// How many publishers have a session.
+    pub fn keyed(&self) -> usize {
+        self.peers.values().filter(|peer| peer.session.is_some()).count()
+    }
+
+    /// How many publishers are remembered, strangers included.
+    pub fn remembered(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// How many frames wait for a key.
+    pub fn parked(&self) -> usize {
+        self.parking.len()
+    }
+
+    /// The name and fingerprint of a publisher, for the output.
+    pub fn publisher(&self, id: PeerId) -> Option<(&PeerName, crate::identity::Fingerprint)> {
+        self.peers.get(&id).map(|peer| (&peer.name, peer.hello.key.fingerprint()))
+    }
+
+    /// All control filters, to subscribe to after every CONNACK; the readings' filters come with them.
+    pub fn filters(&mut self) -> Vec<String> {
+        self.wildcards = self.peers.len() > MAX_EXACT_PEERS;
+        let mut filters = vec![format!("{CONTROL_PREFIX}+/hello")];
+        if self.wildcards {
+            filters.extend(self.wildcard_filters());
+        } else {
+            let known: Vec<PeerId> = self.trust.known().iter().map(|peer| peer.key.id()).collect();
+            if known.len() <= MAX_EXACT_PEERS {
+                filters.extend(known.iter().map(|id| Control::Hello.topic(*id)));
+            }
+            filters.extend(self.peers.keys().flat_map(|id| self.exact_filters(*id)));
+        }
+        filters.extend(self.config.filters.iter().cloned());
+        filters
+    }
+
+    fn wildcard_filters(&self) -> [String; 3] {
+        let id = self.id;
+        ["tick".to_owned(), format!("to/{id}"), format!("keys/{id}")].map(|end| format!("{CONTROL_PREFIX}+/{end}"))
+    }
+
+    fn exact_filters(&self, publisher: PeerId) -> [String; 3] {
+        [Control::To(self.id), Control::Keys(self.id), Control::Tick].map(|control| control.topic(publisher))
+    }
+
+    /// The filters that a new publisher needs.
+    fn subscribe_to(&mut self, publisher: PeerId, out: &mut Output) {
+        if self.wildcards {
+            return;
+        }
+        if self.peers.len() > MAX_EXACT_PEERS {
+            self.wildcards = true;
+            out.subscribe.extend(self.wildcard_filters());
+        } else {
+            out.subscribe.extend(self.exact_filters(publisher));
+        }
+    }
+
+    /// Takes a message from the broker.
+    pub fn handle<R: CryptoRng + ?Sized>(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        now: Now,
+        rng: &mut R,
+        out: &mut Output,
+    ) {
+        // An empty payload is a cleared retained message.
+        if payload.is_empty() {
+            return;
+        }
+        if !topic.starts_with(CONTROL_PREFIX) {
+            return self.on_frame(topic, payload, now, out);
+        }
+        let Some((publisher, control)) = Control::parse(topic) else { return };
+        let result = match control {
+            Control::Hello => self.on_hello(publisher, payload, now, rng, out),
+            Control::Tick => self.on_tick(publisher, payload, now, rng, out),
+            Control::To(id) if id == self.id => self.on_to(publisher, payload, now, rng, out),
+            Control::Keys(id) if id == self.id => self.on_keys(publisher, payload, now, rng, out),
+            Control::To(_) | Control::Keys(_) | Control::In => Ok(()),
+        };
+        if let Err(why) = result {
+            self.reject(topic, why, now, out);
+        }
+    }
+
+    /// When [`Subscriber::poll`] is next due, on the monotonic clock.
+    pub fn next_poll_ms(&self) -> u64 {
+        self.next_poll_ms
+    }
+
+    fn wake_at(&mut self, at_ms: u64) {
+        self.next_poll_ms = self.next_poll_ms.min(at_ms);
+    }
+
+    /// Does what is due: requests, repeats, renewals, reports of gaps and of silence.
+    pub fn poll<R: CryptoRng + ?Sized>(&mut self, now: Now, rng: &mut R, out: &mut Output) {
+        if now.mono_ms < self.next_poll_ms {
+            return;
+        }
+        let due: Vec<PeerId> =
+            self.peers.iter().filter(|(_, peer)| peer.due_ms() <= now.mono_ms).map(|(id, _)| *id).collect();
+        for id in due {
+            self.poll_peer(id, now, rng, out);
+        }
+        self.report_gaps(now, out);
+        self.counters.parking_full += self.parking.expire(now.mono_ms);
+        let peers = self.peers.values().map(Peer::due_ms).min().unwrap_or(u64::MAX);
+        let gaps = self.next_gap_ms();
+        self.next_poll_ms = peers.min(gaps).max(now.mono_ms + 1).min(now.mono_ms + 60_000);
+    }
+
+    /// The next value of our counter; a lease is made durable before any of it is used.
+    fn next_sctr(&mut self, out: &mut Output) -> u64 {
+        self.sctr += 1;
+        if self.sctr >= self.sctr_reserved {
+            self.sctr_reserved = self.sctr + COUNTER_LEASE;
+            out.reserve_counter = Some(self.sctr_reserved);
+        }
+        self.sctr
+    }
+
+    fn send_in(publisher: PeerId, payload: Vec<u8>, out: &mut Output) {
+        let topic = Control::In.topic(publisher);
+        out.send.push(Outgoing { topic, payload, qos: Qos::AtLeastOnce, retain: false });
+    }
+
+    /// Whether readings of a topic are wanted.
+    fn wants(&self, topic: &str) -> bool {
+        self.config.filters.iter().any(|filter| filter_matches(filter, topic))
+            && !self.config.exclude.iter().any(|filter| filter_matches(filter, topic))
+    }
+
+    fn reject(&mut self, topic: &str, why: Reject, now: Now, out: &mut Output) {
+        match why {
+            Reject::Duplicate => {
+                self.counters.duplicates += 1;
+                return;
+            }
+            Reject::Replay => self.counters.replays += 1,
+            Reject::Conflict | Reject::BadSignature => self.counters.forged += 1,
+            Reject::BeforeGrant => {
+                self.counters.before_grant += 1;
+                return;
+            }
+            Reject::ParkingFull => self.counters.parking_full += 1,
+            Reject::RateLimited => self.counters.rate_limited += 1,
+            Reject::Handshake(_) | Reject::NotAuthentic | Reject::Keys => self.counters.rejected += 1,
+        }
+        if self.limits.reports.take(now.mono_ms) {
+            out.events.push(Event::Rejected { topic: topic.to_owned(), why });
+        }
+    }
+}
+
+impl fmt::Debug for Subscriber {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Subscriber({}, {} publishers, {} streams)", self.id, self.peers.len(), self.streams.len())
+    }
+}

@@ -1,0 +1,90 @@
+//! Frames of runs that no tick has opened yet. Bounded in all and for each topic; the oldest gives way.
+
+use std::collections::{HashMap, VecDeque};
+
+/// Frames in all.
+const MAX_FRAMES: usize = 8192;
+/// Frames of one topic.
+const MAX_OF_TOPIC: usize = 2048;
+/// Bytes in all.
+const MAX_BYTES: usize = 16 << 20;
+/// How long a frame waits.
+const MAX_AGE_MS: u64 = 600_000;
+
+#[derive(Debug)]
+pub(super) struct Parked {
+    pub(super) topic: String,
+    pub(super) message: Vec<u8>,
+    run: [u8; 5],
+    at_ms: u64,
+}
+
+/// The parked frames, in the order of their arrival.
+#[derive(Debug, Default)]
+pub(super) struct Parking {
+    queue: VecDeque<Parked>,
+    of_topic: HashMap<String, usize>,
+    bytes: usize,
+}
+
+impl Parking {
+    /// Parks a frame, and says how many were dropped for it (itself, where its topic has had its share).
+    pub(super) fn park(&mut self, topic: &str, run: [u8; 5], message: &[u8], now_ms: u64) -> u64 {
+        if self.of_topic.get(topic).is_some_and(|&count| count >= MAX_OF_TOPIC) || message.len() > MAX_BYTES {
+            return 1;
+        }
+        let mut dropped = 0;
+        while self.queue.len() >= MAX_FRAMES || self.bytes + message.len() > MAX_BYTES {
+            if self.pop_oldest().is_none() {
+                break;
+            }
+            dropped += 1;
+        }
+        self.bytes += message.len();
+        *self.of_topic.entry(topic.to_owned()).or_default() += 1;
+        self.queue.push_back(Parked { topic: topic.to_owned(), message: message.to_vec(), run, at_ms: now_ms });
+        dropped
+    }
+
+    /// Takes out the frames of a run, in the order of their arrival.
+    pub(super) fn take(&mut self, run: [u8; 5]) -> Vec<Parked> {
+        if !self.queue.iter().any(|parked| parked.run == run) {
+            return Vec::new();
+        }
+        let (taken, kept): (VecDeque<_>, VecDeque<_>) =
+            std::mem::take(&mut self.queue).into_iter().partition(|parked| parked.run == run);
+        self.queue = kept;
+        taken.iter().for_each(|parked| self.forget(parked));
+        taken.into()
+    }
+
+    /// Drops what has waited too long, and says how many.
+    pub(super) fn expire(&mut self, now_ms: u64) -> u64 {
+        let mut dropped = 0;
+        while self.queue.front().is_some_and(|parked| parked.at_ms + MAX_AGE_MS < now_ms) {
+            self.pop_oldest();
+            dropped += 1;
+        }
+        dropped
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.queue.len()
+    }
+
+    fn pop_oldest(&mut self) -> Option<Parked> {
+        let parked = self.queue.pop_front()?;
+        self.forget(&parked);
+        Some(parked)
+    }
+
+    fn forget(&mut self, parked: &Parked) {
+        self.bytes -= parked.message.len();
+        if let Some(count) = self.of_topic.get_mut(&parked.topic) {
+            *count -= 1;
+            if *count == 0 {
+                self.of_topic.remove(&parked.topic);
+            }
+        }
+    }
+}

@@ -1,0 +1,410 @@
+//! A broker in memory, with time of its own, that keeps retained messages and lets a test drop, hold back,
+//! duplicate, reorder, inject and rewrite.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
+use securemqtt_core::identity::{IdentityKey, PeerId};
+use securemqtt_core::peers::{KnownPeers, Peer, PeerName};
+use securemqtt_core::topic::filter_matches;
+use securemqtt_core::trust::{Trust, TrustMode};
+use securemqtt_core::wire::Kind;
+use securemqtt_core::{Delivery, Now, Outgoing, publisher, subscriber};
+
+pub fn rng(seed: u64) -> ChaCha20Rng {
+    ChaCha20Rng::seed_from_u64(seed)
+}
+
+pub fn key(seed: u64) -> IdentityKey {
+    IdentityKey::generate(&mut rng(seed))
+}
+
+pub fn name(text: &str) -> PeerName {
+    text.parse().unwrap()
+}
+
+/// known_peers with these names and keys.
+pub fn known(peers: &[(&str, &IdentityKey)]) -> KnownPeers {
+    let mut known = KnownPeers::default();
+    for (text, key) in peers {
+        known.add(Peer { name: name(text), key: key.public().clone(), revoked: false, comment: None }).unwrap();
+    }
+    known
+}
+
+/// Whether a message is of a kind.
+pub fn is(sent: &Sent, kind: Kind) -> bool {
+    Kind::of(&sent.payload) == Ok(kind)
+}
+
+/// Who sent a message: the adversary sends as `Anyone`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Who {
+    P(usize),
+    S(usize),
+    Anyone,
+}
+
+/// What the adversary does with a message on its way to one receiver.
+pub enum Fate {
+    Deliver,
+    Drop,
+    Rewrite(Vec<u8>),
+    Twice,
+    /// Delivered behind a copy of the adversary's making.
+    After(Vec<u8>),
+    /// Kept in `Net::held` until the test releases it.
+    Hold,
+}
+
+pub struct PublisherNode {
+    pub engine: publisher::Publisher,
+    pub config: publisher::Config,
+    pub events: Vec<publisher::Event>,
+    pub rng: ChaCha20Rng,
+}
+
+pub struct SubscriberNode {
+    pub engine: subscriber::Subscriber,
+    pub filters: Vec<String>,
+    pub deliveries: Vec<Delivery>,
+    pub events: Vec<subscriber::Event>,
+    pub reserved: u64,
+    pub online: bool,
+    pub rng: ChaCha20Rng,
+}
+
+#[derive(Clone, Debug)]
+pub struct Sent {
+    pub from: Who,
+    pub topic: String,
+    pub payload: Vec<u8>,
+    pub retain: bool,
+}
+
+type Filter = Box<dyn FnMut(&Sent, Who) -> Fate>;
+
+/// The whole world of a test.
+pub struct Net {
+    pub now: Now,
+    pub publishers: Vec<PublisherNode>,
+    pub subscribers: Vec<SubscriberNode>,
+    /// Messages on their way: receiver and message.
+    pub queue: VecDeque<(Who, Sent)>,
+    pub retained: BTreeMap<String, Sent>,
+    /// Everything that was ever published.
+    pub log: Vec<Sent>,
+    pub adversary: Option<Filter>,
+    /// What the adversary holds back.
+    pub held: Vec<(Who, Sent)>,
+}
+
+impl Net {
+    pub fn new() -> Self {
+        Self {
+            now: Now { mono_ms: 1_000, unix_ms: 1_800_000_000_000 },
+            publishers: Vec::new(),
+            subscribers: Vec::new(),
+            queue: VecDeque::new(),
+            retained: BTreeMap::new(),
+            log: Vec::new(),
+            adversary: None,
+            held: Vec::new(),
+        }
+    }
+
+    /// One publisher and one subscriber that have pinned each other.
+    pub fn pair() -> Self {
+        let (p, s) = (key(1), key(2));
+        let mut net = Self::new();
+        net.add_publisher(&p, TrustMode::Strict, known(&[("sub", &s)]));
+        net.add_subscriber(&s, TrustMode::Strict, known(&[("pub", &p)]), &["t/#"]);
+        net
+    }
+
+    pub fn add_publisher(&mut self, identity: &IdentityKey, mode: TrustMode, peers: KnownPeers) -> usize {
+        let index = self.publishers.len();
+        let config = publisher::Config::new(name(&format!("pub{index}")));
+        self.add_publisher_with(identity, mode, peers, config)
+    }
+
+    pub fn add_publisher_with(
+        &mut self,
+        identity: &IdentityKey,
+        mode: TrustMode,
+        peers: KnownPeers,
+        config: publisher::Config,
+    ) -> usize {
+        let index = self.publishers.len();
+        let mut rng = rng(1_000 + index as u64 + self.now.mono_ms);
+        let trust = Trust::new(mode, identity.public().id(), peers, Vec::new());
+        let engine = publisher::Publisher::new(identity.clone(), trust, config.clone(), self.now, &mut rng);
+        self.publishers.push(PublisherNode { engine, config, events: Vec::new(), rng });
+        self.connect_publisher(index);
+        index
+    }
+
+    /// Replaces a publisher by a new process with the same identity and nothing in memory: kill -9 and restart.
+    pub fn restart_publisher(&mut self, index: usize, identity: &IdentityKey) {
+        let mode = self.publishers[index].engine.trust().mode();
+        let peers = self.publishers[index].engine.trust().known().clone();
+        let mut rng = rng(5_000 + 100 * self.now.mono_ms + index as u64);
+        let trust = Trust::new(mode, identity.public().id(), peers, Vec::new());
+        let config = self.publishers[index].config.clone();
+        let engine = publisher::Publisher::new(identity.clone(), trust, config.clone(), self.now, &mut rng);
+        self.publishers[index] = PublisherNode { engine, config, events: Vec::new(), rng };
+        self.connect_publisher(index);
+    }
+
+    pub fn connect_publisher(&mut self, index: usize) {
+        let mut out = publisher::Output::default();
+        self.publishers[index].engine.connected(self.now, &mut out);
+        self.take_publisher(index, out);
+    }
+
+    pub fn add_subscriber(
+        &mut self,
+        identity: &IdentityKey,
+        mode: TrustMode,
+        peers: KnownPeers,
+        filters: &[&str],
+    ) -> usize {
+        let index = self.subscribers.len();
+        let trust = Trust::new(mode, identity.public().id(), peers, Vec::new());
+        let config = subscriber::Config {
+            name: name(&format!("sub{index}")),
+            filters: filters.iter().map(|filter| (*filter).to_owned()).collect(),
+            exclude: Vec::new(),
+        };
+        let engine = subscriber::Subscriber::new(identity.clone(), trust, config, 0);
+        self.subscribers.push(SubscriberNode {
+            engine,
+            filters: Vec::new(),
+            deliveries: Vec::new(),
+            events: Vec::new(),
+            reserved: 0,
+            online: true,
+            rng: rng(2_000 + index as u64),
+        });
+        let filters = self.subscribers[index].engine.filters();
+        self.subscribe(index, filters);
+        index
+    }
+
+    fn subscribe(&mut self, index: usize, filters: Vec<String>) {
+        for filter in filters {
+            for sent in self.retained.values().filter(|sent| filter_matches(&filter, &sent.topic)) {
+                self.queue.push_back((Who::S(index), sent.clone()));
+            }
+            if !self.subscribers[index].filters.contains(&filter) {
+                self.subscribers[index].filters.push(filter);
+            }
+        }
+    }
+
+    /// Publishes as anyone on the broker may.
+    pub fn publish(&mut self, from: Who, message: Outgoing) {
+        let sent = Sent { from, topic: message.topic, payload: message.payload, retain: message.retain };
+        self.log.push(sent.clone());
+        if sent.retain {
+            if sent.payload.is_empty() {
+                self.retained.remove(&sent.topic);
+            } else {
+                self.retained.insert(sent.topic.clone(), sent.clone());
+            }
+        }
+        for (index, node) in self.publishers.iter().enumerate() {
+            if node.engine.filters().iter().any(|filter| filter_matches(filter, &sent.topic)) {
+                self.queue.push_back((Who::P(index), sent.clone()));
+            }
+        }
+        for (index, node) in self.subscribers.iter().enumerate() {
+            if node.online && node.filters.iter().any(|filter| filter_matches(filter, &sent.topic)) {
+                self.queue.push_back((Who::S(index), sent.clone()));
+            }
+        }
+    }
+
+    pub fn inject(&mut self, topic: &str, payload: Vec<u8>) {
+        self.publish(
+            Who::Anyone,
+            Outgoing { topic: topic.to_owned(), payload, qos: securemqtt_core::Qos::AtLeastOnce, retain: false },
+        );
+    }
+
+    /// Sends one reading.
+    pub fn send(&mut self, publisher: usize, topic: &str, reading: &[u8]) -> Vec<u8> {
+        let frame = self.publishers[publisher].engine.seal(topic, reading).unwrap();
+        let message = Outgoing {
+            topic: topic.to_owned(),
+            payload: frame.clone(),
+            qos: securemqtt_core::Qos::AtLeastOnce,
+            retain: false,
+        };
+        self.publish(Who::P(publisher), message);
+        frame
+    }
+
+    /// Delivers everything that is on its way, and what follows from it, without moving the clock.
+    pub fn settle(&mut self) {
+        for _ in 0..2_000_000 {
+            let Some((to, sent)) = self.queue.pop_front() else { return };
+            let fate = self.adversary.as_mut().map_or(Fate::Deliver, |adversary| adversary(&sent, to));
+            match fate {
+                Fate::Deliver => self.deliver(to, &sent),
+                Fate::Drop => {}
+                Fate::Rewrite(payload) => self.deliver(to, &Sent { payload, ..sent }),
+                Fate::Twice => {
+                    self.deliver(to, &sent);
+                    self.deliver(to, &sent);
+                }
+                Fate::After(payload) => {
+                    self.deliver(to, &Sent { payload, ..sent.clone() });
+                    self.deliver(to, &sent);
+                }
+                Fate::Hold => self.held.push((to, sent)),
+            }
+        }
+        panic!("the network does not come to rest");
+    }
+
+    pub fn deliver(&mut self, to: Who, sent: &Sent) {
+        match to {
+            Who::P(index) => {
+                let mut out = publisher::Output::default();
+                let node = &mut self.publishers[index];
+                node.engine.handle(&sent.topic, &sent.payload, self.now, &mut node.rng, &mut out);
+                self.take_publisher(index, out);
+            }
+            Who::S(index) => {
+                let mut out = subscriber::Output::default();
+                let node = &mut self.subscribers[index];
+                node.engine.handle(&sent.topic, &sent.payload, self.now, &mut node.rng, &mut out);
+                self.take_subscriber(index, out);
+            }
+            Who::Anyone => {}
+        }
+    }
+
+    pub fn take_publisher(&mut self, index: usize, out: publisher::Output) {
+        self.publishers[index].events.extend(out.events);
+        for message in out.send {
+            self.publish(Who::P(index), message);
+        }
+    }
+
+    pub fn take_subscriber(&mut self, index: usize, out: subscriber::Output) {
+        let node = &mut self.subscribers[index];
+        node.reserved = out.reserve_counter.unwrap_or(node.reserved);
+        node.deliveries.extend(out.deliveries);
+        node.events.extend(out.events);
+        self.subscribe(index, out.subscribe);
+        for message in out.send {
+            self.publish(Who::S(index), message);
+        }
+    }
+
+    /// Lets time pass in steps of 100 ms, delivering everything on the way.
+    pub fn run(&mut self, ms: u64) {
+        self.settle();
+        let end = self.now.mono_ms + ms;
+        while self.now.mono_ms < end {
+            self.now.mono_ms += 100;
+            self.now.unix_ms += 100;
+            self.poll();
+            self.settle();
+        }
+    }
+
+    fn poll(&mut self) {
+        for index in 0..self.publishers.len() {
+            let mut out = publisher::Output::default();
+            let node = &mut self.publishers[index];
+            if node.engine.next_poll_ms() <= self.now.mono_ms {
+                node.engine.poll(self.now, &mut node.rng, &mut out);
+            }
+            self.take_publisher(index, out);
+        }
+        for index in 0..self.subscribers.len() {
+            let mut out = subscriber::Output::default();
+            let node = &mut self.subscribers[index];
+            if node.engine.next_poll_ms() <= self.now.mono_ms {
+                node.engine.poll(self.now, &mut node.rng, &mut out);
+            }
+            self.take_subscriber(index, out);
+        }
+    }
+
+    /// Sets what happens to messages on their way; everything is delivered again after `Net::calm`.
+    pub fn adversary(&mut self, adversary: impl FnMut(&Sent, Who) -> Fate + 'static) {
+        self.adversary = Some(Box::new(adversary));
+    }
+
+    /// Ends the adversary's work and delivers what it held back, the latest first.
+    pub fn calm(&mut self) {
+        self.adversary = None;
+        let held: Vec<_> = self.held.drain(..).rev().collect();
+        self.queue.extend(held);
+        self.settle();
+    }
+
+    /// A subscriber's connection is back: it subscribes again, and gets what is retained.
+    pub fn reconnect_subscriber(&mut self, index: usize) {
+        self.subscribers[index].online = true;
+        let filters = self.subscribers[index].engine.filters();
+        self.subscribe(index, filters);
+        self.settle();
+    }
+
+    /// Seals a batch and publishes it.
+    pub fn send_batch(&mut self, publisher: usize, topic: &str, readings: &[&[u8]]) -> Vec<u8> {
+        let frame = self.publishers[publisher].engine.seal_batch(topic, readings).unwrap();
+        let qos = securemqtt_core::Qos::AtLeastOnce;
+        let message = Outgoing { topic: topic.to_owned(), payload: frame.clone(), qos, retain: false };
+        self.publish(Who::P(publisher), message);
+        frame
+    }
+
+    pub fn rotate(&mut self, index: usize) {
+        let mut out = publisher::Output::default();
+        let node = &mut self.publishers[index];
+        node.engine.rotate(self.now, &mut node.rng, &mut out);
+        self.take_publisher(index, out);
+    }
+
+    pub fn revoke(&mut self, index: usize, peer: &str) {
+        let mut out = publisher::Output::default();
+        let node = &mut self.publishers[index];
+        assert!(node.engine.revoke(&name(peer), self.now, &mut node.rng, &mut out), "{peer} is not known");
+        self.take_publisher(index, out);
+    }
+
+    /// One more reading is sent and arrives: the session is in order.
+    pub fn works(&mut self) {
+        let reading = format!("works at {}", self.log.len());
+        self.send(0, "t/works", reading.as_bytes());
+        self.settle();
+        assert_eq!(self.readings(0).last(), Some(&reading), "a reading does not arrive: {:?}", self.subscribers[0].events);
+    }
+
+    /// The last message of one kind that was published.
+    pub fn last_of(&self, kind: Kind) -> Sent {
+        self.all_of(kind).pop().unwrap()
+    }
+
+    /// Every message of one kind that was published, in order.
+    pub fn all_of(&self, kind: Kind) -> Vec<Sent> {
+        self.log.iter().filter(|sent| Kind::of(&sent.payload) == Ok(kind)).cloned().collect()
+    }
+
+    /// The readings that a subscriber has, as text.
+    pub fn readings(&self, subscriber: usize) -> Vec<String> {
+        let deliveries = &self.subscribers[subscriber].deliveries;
+        deliveries.iter().map(|delivery| String::from_utf8(delivery.payload.clone()).unwrap()).collect()
+    }
+
+    pub fn publisher_id(&self, index: usize) -> PeerId {
+        self.publishers[index].engine.id()
+    }
+}

@@ -1,0 +1,111 @@
+//! The strongest attacker on the path: it runs both halves of the protocol itself, with a key of its own and the names of
+//! the two that it stands between. What it reads on one side it seals again for the other.
+
+use std::sync::{Arc, Mutex};
+use std::time::Instant;
+
+use getrandom::SysRng;
+use getrandom::rand_core::UnwrapErr;
+use securemqtt_core::identity::IdentityKey;
+use securemqtt_core::peers::KnownPeers;
+use securemqtt_core::trust::{Trust, TrustMode};
+use securemqtt_core::{Now, Outgoing, publisher, subscriber};
+
+use crate::broker::Broker;
+use crate::eavesdropper::Heard;
+use crate::mitm::{Forwarded, From, Mitm};
+use crate::pair::{PUBLISHER, SUBSCRIBER};
+
+/// Between the publisher's broker and the subscriber's until it is dropped.
+pub(crate) struct Attacker {
+    /// The fingerprint of its key.
+    pub(crate) fingerprint: String,
+    read: Arc<Mutex<Vec<Vec<u8>>>>,
+    _mitm: Mitm,
+}
+
+impl Attacker {
+    pub(crate) fn between(publishers: &Broker, subscribers: &Broker) -> Self {
+        let key = IdentityKey::generate(&mut UnwrapErr(SysRng));
+        let fingerprint = key.public().fingerprint().to_string();
+        let read = Arc::default();
+        let mut halves = Halves::new(&key, Arc::clone(&read));
+        let mitm = Mitm::between(publishers, subscribers, move |from, heard| halves.take(from, heard));
+        Self { fingerprint, read, _mitm: mitm }
+    }
+
+    /// The readings that it could decrypt.
+    pub(crate) fn read(&self) -> Vec<Vec<u8>> {
+        self.read.lock().unwrap().clone()
+    }
+}
+
+/// A false subscriber on the publisher's side (left), a false publisher on the subscriber's side.
+struct Halves {
+    start: Instant,
+    reader: subscriber::Subscriber,
+    sealer: publisher::Publisher,
+    is_connected: bool,
+    read: Arc<Mutex<Vec<Vec<u8>>>>,
+}
+
+impl Halves {
+    fn new(key: &IdentityKey, read: Arc<Mutex<Vec<Vec<u8>>>>) -> Self {
+        let trust = || Trust::new(TrustMode::AcceptNew, key.public().id(), KnownPeers::default(), Vec::new());
+        let wanted = subscriber::Config {
+            name: SUBSCRIBER.parse().unwrap(),
+            filters: vec!["telemetry/#".to_owned()],
+            exclude: Vec::new(),
+        };
+        let start = Instant::now();
+        let config = publisher::Config::new(PUBLISHER.parse().unwrap());
+        let mut rng = UnwrapErr(SysRng);
+        Self {
+            start,
+            reader: subscriber::Subscriber::new(key.clone(), trust(), wanted, 0),
+            sealer: publisher::Publisher::new(key.clone(), trust(), config, now(start), &mut rng),
+            is_connected: false,
+            read,
+        }
+    }
+
+    /// Nothing passes: each side hears the attacker only.
+    fn take(&mut self, from: From, heard: &Heard) -> Vec<Forwarded> {
+        let (time, mut rng) = (now(self.start), UnwrapErr(SysRng));
+        let (mut reads, mut seals) = (subscriber::Output::default(), publisher::Output::default());
+        if !self.is_connected {
+            self.is_connected = true;
+            self.sealer.connected(time, &mut seals);
+        }
+        match from {
+            From::Left => self.reader.handle(&heard.topic, &heard.payload, time, &mut rng, &mut reads),
+            From::Right => self.sealer.handle(&heard.topic, &heard.payload, time, &mut rng, &mut seals),
+        }
+        self.reader.poll(time, &mut rng, &mut reads);
+        for delivery in reads.deliveries {
+            let frame = self.sealer.seal(&delivery.topic, &delivery.payload).unwrap();
+            let message = Heard { topic: delivery.topic, payload: frame, retain: false };
+            seals.send.push(outgoing(message));
+            self.read.lock().unwrap().push(delivery.payload);
+        }
+        let to_left = reads.send.into_iter().map(|message| (From::Left, message));
+        let to_right = seals.send.into_iter().map(|message| (From::Right, message));
+        let both = to_left.chain(to_right);
+        both.map(|(to, message)| Forwarded { message: as_heard(message), back: to == from }).collect()
+    }
+}
+
+fn now(start: Instant) -> Now {
+    let mono_ms = u64::try_from(start.elapsed().as_millis()).unwrap();
+    Now { mono_ms, unix_ms: 1_700_000_000_000 + mono_ms }
+}
+
+fn outgoing(heard: Heard) -> Outgoing {
+    let Heard { topic, payload, retain } = heard;
+    Outgoing { topic, payload, qos: securemqtt_core::Qos::AtLeastOnce, retain }
+}
+
+fn as_heard(message: Outgoing) -> Heard {
+    let Outgoing { topic, payload, retain, .. } = message;
+    Heard { topic, payload, retain }
+}
