@@ -9,7 +9,7 @@ use getrandom::rand_core::UnwrapErr;
 use securemqtt_core::identity::IdentityKey;
 use securemqtt_core::peers::KnownPeers;
 use securemqtt_core::trust::{Trust, TrustMode};
-use securemqtt_core::{Now, Outgoing, publisher, subscriber};
+use securemqtt_core::{Now, Outgoing, Qos, publisher, subscriber};
 
 use crate::broker::Broker;
 use crate::eavesdropper::Heard;
@@ -84,8 +84,7 @@ impl Halves {
         self.reader.poll(time, &mut rng, &mut reads);
         for delivery in reads.deliveries {
             let frame = self.sealer.seal(&delivery.topic, &delivery.payload).unwrap();
-            let message = Heard { topic: delivery.topic, payload: frame, retain: false };
-            seals.send.push(outgoing(message));
+            seals.send.push(Outgoing { topic: delivery.topic, payload: frame, qos: Qos::AtLeastOnce, retain: false });
             self.read.lock().unwrap().push(delivery.payload);
         }
         let to_left = reads.send.into_iter().map(|message| (From::Left, message));
@@ -98,11 +97,6 @@ impl Halves {
 fn now(start: Instant) -> Now {
     let mono_ms = u64::try_from(start.elapsed().as_millis()).unwrap();
     Now { mono_ms, unix_ms: 1_700_000_000_000 + mono_ms }
-}
-
-fn outgoing(heard: Heard) -> Outgoing {
-    let Heard { topic, payload, retain } = heard;
-    Outgoing { topic, payload, qos: securemqtt_core::Qos::AtLeastOnce, retain }
 }
 
 fn as_heard(message: Outgoing) -> Heard {

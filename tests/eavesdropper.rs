@@ -1,6 +1,7 @@
 //! A client without any key, as everyone with an account on the broker can run one: it hears everything and may publish
 //! anything.
 
+use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Condvar, Mutex, mpsc};
 use std::thread::{self, JoinHandle};
@@ -118,16 +119,27 @@ impl Eavesdropper {
 
     /// The first message, however old, that `matches`; panics with the topics of all that it heard if none comes.
     pub(crate) fn wait_for(&self, matches: impl Fn(&Heard) -> bool, timeout: Duration) -> Heard {
+        self.wait_for_count(1, matches, timeout).remove(0)
+    }
+
+    /// The first `count` such messages.
+    pub(crate) fn wait_for_count(
+        &self,
+        count: usize,
+        matches: impl Fn(&Heard) -> bool,
+        timeout: Duration,
+    ) -> Vec<Heard> {
         let deadline = Instant::now() + timeout;
         let mut heard = self.heard.0.lock().unwrap();
         loop {
-            if let Some(found) = heard.iter().find(|message| matches(message)) {
-                return found.clone();
+            let found: Vec<&Heard> = heard.iter().filter(|message| matches(message)).take(count).collect();
+            if found.len() == count {
+                return found.into_iter().cloned().collect();
             }
             let left = deadline.saturating_duration_since(Instant::now());
             if left.is_zero() {
-                let topics: Vec<&str> = heard.iter().map(|message| message.topic.as_str()).collect();
-                panic!("the awaited message was not among {topics:?}");
+                let topics: BTreeSet<&str> = heard.iter().map(|message| message.topic.as_str()).collect();
+                panic!("{} of {count} awaited messages came; it heard {} on {topics:?}", found.len(), heard.len());
             }
             heard = self.heard.1.wait_timeout(heard, left).unwrap().0;
         }

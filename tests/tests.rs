@@ -5,12 +5,18 @@
 
 // The harness.
 
+/// An attacker that runs both halves of the protocol with a key of its own.
+mod attacker;
 /// A Mosquitto of its own for each test (or the embedded broker where there is none).
 mod broker;
 /// A client that hears everything on the broker, and can publish anything.
 mod eavesdropper;
 /// An attacker between two brokers, who passes on what it likes.
 mod mitm;
+/// A publisher and a subscriber who know each other, or not.
+mod pair;
+/// Publishers and subscribers with an identity each, and who of them knows whom.
+mod parties;
 /// The real programs as child processes, with or without a terminal.
 mod process;
 /// A private certificate authority and what it signs.
@@ -18,5 +24,31 @@ mod tls;
 
 // The subjects.
 
+/// Whoever stands in the middle, forges, replays, or comes with another key: refused, and everyone is told.
+mod attacks;
+/// What the network, the broker or the input can get wrong: each with its message and exit code.
+mod errors;
+/// Many to many, thousands in order, each reading sealed once; rotation, revocation.
+mod fleets;
+/// Every input as the other side reads it, every output, the filters, the time-out.
+mod formats;
 /// The harness itself: brokers that start and stop, certificates that are taken, lines that arrive.
 mod harness;
+/// The broker restarts, stays away or comes late; signals; closed pipes.
+mod outages;
+/// What an eavesdropper with a whole session can find in it, and what a log tells: nothing.
+mod secrecy;
+/// The demo to the letter, both start orders, restarts of either side.
+mod sessions;
+/// What can be wrong with the state directory and the configuration: each with its message and exit code.
+mod state;
+/// Every way to a broker: versions, passwords, TLS, certificates, WebSocket, unix socket, the TLS example.
+mod transports;
+/// Pins, questions on a terminal, first contact.
+mod trust;
+/// Command lines and what they say, as files.
+mod cli;
+/// Everything in one command, on a machine without a broker.
+mod demo;
+/// The terminals that the READMEs show.
+mod readme;

@@ -10,8 +10,9 @@ use securemqtt_cli::logging::Talk;
 use securemqtt_cli::questions::Questions;
 use securemqtt_cli::signals::Signals;
 use securemqtt_cli::start::Start;
+use securemqtt_client::{Notice, Trouble};
 use securemqtt_client::mqtt::LinkErrorKind;
-use securemqtt_client::publisher::{Notice, PublishError, Publisher, Settings};
+use securemqtt_client::publisher::{Finished, PublishError, Publisher, Settings};
 use securemqtt_client::state::StateDir;
 use securemqtt_core::Qos;
 use securemqtt_core::identity::{Fingerprint, IdentityPublic};
@@ -38,6 +39,9 @@ pub(crate) fn run(cli: &Cli) -> Outcome<Exit> {
     runtime.shutdown_background();
     exit
 }
+
+/// Refused subscribers that are named; a flood of strangers must not fill the terminal, nor the memory.
+const MAX_REFUSED: usize = 256;
 
 /// A run of the program.
 struct App<'a> {
@@ -180,13 +184,17 @@ impl<'a> App<'a> {
     }
 
     async fn finish(self, interrupted: bool) -> Outcome<Exit> {
-        let Self { publisher, mut signals, sent, bad, warn, refused, .. } = self;
+        let Self { publisher, mut signals, topic, sent, mut bad, warn, refused, .. } = self;
         let confirmed = publisher.engine().confirmed();
-        let drained = tokio::select! {
-            drained = publisher.finish(PATIENCE) => drained?,
+        let Finished { drained, refused: refused_by_broker } = tokio::select! {
+            finished = publisher.finish(PATIENCE) => finished?,
             // A second signal.
             () = signals.next() => return Ok(Exit::Done),
         };
+        for trouble in refused_by_broker {
+            bad += usize::from(concerns(&trouble, &topic));
+            warn.say(trouble)?;
+        }
         if !drained && sent > 0 {
             warn.say("the broker has not acknowledged everything; some readings may be lost")?;
             if !interrupted {
@@ -199,16 +207,12 @@ impl<'a> App<'a> {
         Ok(if bad > 0 { Exit::BadData } else { Exit::Done })
     }
 
-    fn tell(&mut self, notice: Notice) -> Outcome<()> {
+    fn tell(&mut self, notice: Notice<Event>) -> Outcome<()> {
         match notice {
             Notice::Connected => self.connected(),
-            Notice::Disconnected { reason, retry_in } => {
-                let seconds = retry_in.as_secs_f32();
-                Ok(self.warn.say(format_args!("{reason}; trying again in {seconds:.1} s"))?)
-            }
-            Notice::Refused { what } => Ok(self.warn.say(what)?),
-            Notice::NotRemembered { why } => {
-                Ok(self.warn.say(format_args!("The new peer is trusted until the restart only: {why}"))?)
+            Notice::Trouble(trouble) => {
+                self.bad += usize::from(concerns(&trouble, &self.topic));
+                Ok(self.warn.say(trouble)?)
             }
             Notice::Event(event) => self.event(event),
         }
@@ -273,7 +277,7 @@ impl<'a> App<'a> {
     ) -> Outcome<()> {
         let shown = key.fingerprint();
         // It asks again and again; it is told each time, and we once.
-        if !self.refused.insert((shown, status as u8)) {
+        if self.refused.len() >= MAX_REFUSED || !self.refused.insert((shown, status as u8)) {
             return Ok(());
         }
         let line = key.to_openssh();
@@ -289,6 +293,11 @@ impl<'a> App<'a> {
         };
         Ok(self.warn.say(text)?)
     }
+}
+
+/// Whether the broker refused readings.
+fn concerns(trouble: &Trouble, topic: &str) -> bool {
+    matches!(trouble, Trouble::PublishRefused { topic: refused, .. } if refused == topic)
 }
 
 async fn next_item(input: &mut Option<mpsc::Receiver<Outcome<Item>>>) -> Option<Outcome<Item>> {

@@ -10,9 +10,10 @@ use securemqtt_cli::logging::Talk;
 use securemqtt_cli::questions::Questions;
 use securemqtt_cli::signals::Signals;
 use securemqtt_cli::start::Start;
+use securemqtt_client::Notice;
 use securemqtt_client::mqtt::AckToken;
 use securemqtt_client::state::StateDir;
-use securemqtt_client::subscriber::{Arrival, Notice, Settings, Subscriber};
+use securemqtt_client::subscriber::{Arrival, Reading, Settings, Subscriber, Told};
 use securemqtt_core::identity::{Fingerprint, PeerId};
 use securemqtt_core::subscriber::{Config, Event, Span};
 use securemqtt_core::wire::Status;
@@ -137,28 +138,32 @@ impl<'a> App<'a> {
         };
         let mut over = std::pin::pin!(over);
         loop {
-            // Nothing more at hand: what was put out is handed on, then acknowledged.
-            let notice = match self.subscriber.try_next()? {
-                Some(notice) if self.unflushed.len() < MAX_UNFLUSHED => notice,
-                ready => {
-                    self.flush()?;
-                    match ready {
-                        Some(notice) => notice,
-                        None => tokio::select! {
-                            biased;
-                            () = self.signals.next() => return Ok(End::Signal),
-                            () = &mut over => return Ok(End::TimeOut),
-                            (id, allow) = self.questions.answer() => {
-                                self.subscriber.decide(id, allow)?;
-                                continue;
-                            }
-                            notice = self.subscriber.next() => notice?,
-                        },
+            // When nothing more is at hand, what was put out is handed on, then acknowledged.
+            let ready = self.subscriber.try_next()?;
+            if ready.is_none() || self.unflushed.len() >= MAX_UNFLUSHED {
+                self.flush()?;
+            }
+            let told = if let Some(told) = ready {
+                told
+            } else {
+                tokio::select! {
+                    biased;
+                    () = self.signals.next() => return Ok(End::Signal),
+                    () = &mut over => return Ok(End::TimeOut),
+                    (id, allow) = self.questions.answer() => {
+                        self.subscriber.decide(id, allow)?;
+                        continue;
                     }
+                    told = self.subscriber.next() => told?,
                 }
             };
-            if self.tell(notice)? {
-                return Ok(End::Count);
+            match told {
+                Told::Notice(notice) => self.tell(notice)?,
+                Told::Arrived(arrival) => {
+                    if self.put_out(arrival)? {
+                        return Ok(End::Count);
+                    }
+                }
             }
         }
     }
@@ -172,22 +177,12 @@ impl<'a> App<'a> {
         Ok(())
     }
 
-    /// True when the last reading that was asked for is out.
-    fn tell(&mut self, notice: Notice) -> Outcome<bool> {
+    fn tell(&mut self, notice: Notice<Event>) -> Outcome<()> {
         match notice {
-            Notice::Arrived(arrival) => return self.put_out(arrival),
-            Notice::Connected => self.connected()?,
-            Notice::Disconnected { reason, retry_in } => {
-                let seconds = retry_in.as_secs_f32();
-                self.say_warning(format_args!("{reason}; trying again in {seconds:.1} s"))?;
-            }
-            Notice::Refused { what } => self.say_warning(what)?,
-            Notice::NotRemembered { why } => {
-                self.say_warning(format_args!("The new peer is trusted until the restart only: {why}"))?;
-            }
-            Notice::Event(event) => self.event(event)?,
+            Notice::Connected => self.connected(),
+            Notice::Trouble(trouble) => self.say_warning(trouble),
+            Notice::Event(event) => self.event(event),
         }
-        Ok(false)
     }
 
     fn connected(&mut self) -> Outcome<()> {
@@ -202,10 +197,11 @@ impl<'a> App<'a> {
         self.output.say(&self.talk, "Waiting for ECDH key exchange...")
     }
 
+    /// True when the last reading that was asked for is out.
     fn put_out(&mut self, arrival: Arrival) -> Outcome<bool> {
-        let Arrival { at, qos, retain, elapsed, readings, ack } = arrival;
+        let Arrival { at, elapsed, readings, ack } = arrival;
         let decrypt = elapsed / u32::try_from(readings.len().max(1)).unwrap_or(u32::MAX);
-        for delivery in readings {
+        for Reading { delivery, qos, retain } in readings {
             let (publisher, fingerprint) = self.publisher(delivery.publisher);
             let record = Record {
                 arrived: at,
@@ -336,7 +332,7 @@ impl<'a> App<'a> {
 fn refusal_hint(status: Status) -> &'static str {
     match status {
         Status::Unknown => "it does not know us; at the publisher, run `mqtt-publisher peers add` with our key",
-        Status::NotAuthorised => "not authorised; at the publisher, our name may belong to another key",
+        Status::NotAuthorised => "not authorised; its operator said no, or our name belongs to another key there",
         Status::Revoked => "revoked",
         Status::Expired => "our credential has expired",
         Status::Pending => "its operator is being asked; waiting",

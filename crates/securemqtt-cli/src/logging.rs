@@ -1,7 +1,7 @@
 //! Logs and talk: tracing events on stderr, and the status lines of a run.
 
 use std::fmt;
-use std::io::{self, Write};
+use std::io::{self, IsTerminal, Write};
 
 use clap::{Args, ValueEnum};
 use tracing_subscriber::EnvFilter;
@@ -39,6 +39,7 @@ impl LogArgs {
     pub fn start(&self) -> Outcome<()> {
         let filter = self.filter(std::env::var("SECUREMQTT_LOG").ok().as_deref())?;
         let builder = tracing_subscriber::fmt().with_env_filter(filter).with_writer(io::stderr);
+        let builder = builder.with_ansi(io::stderr().is_terminal());
         // A second start (two programs in one process, as in a test) keeps the first.
         let _ = match self.log_format {
             LogFormat::Text => builder.with_target(false).try_init(),
@@ -60,9 +61,10 @@ impl LogArgs {
 
     fn filter(&self, wanted: Option<&str>) -> Outcome<EnvFilter> {
         let default = match (self.quiet, self.log_format) {
-            (true, _) => "error",
-            (_, LogFormat::Text) => "warn",
-            (_, LogFormat::Json) => "info",
+            // What rumqttc reports, we report too, in words for people.
+            (true, _) => "error,rumqttc=off",
+            (_, LogFormat::Text) => "warn,rumqttc=off",
+            (_, LogFormat::Json) => "info,rumqttc=off",
         };
         let directives = wanted.filter(|text| !text.is_empty()).unwrap_or(default);
         EnvFilter::try_new(directives).map_err(|error| {

@@ -113,11 +113,11 @@ fn import(known: &mut KnownPeers, text: &str, file: &Path) -> Outcome<Vec<Peer>>
         KnownPeers::parse(text).map_err(|error| Failure::new(Exit::BadData, format!("{}: {error}", file.display())))?;
     let mut added = Vec::new();
     for peer in new.iter() {
-        let same = known.by_name(&peer.name).is_some_and(|old| old.key == peer.key);
-        if !same {
+        let same = known.by_name(&peer.name).filter(|old| old.key == peer.key).map(|old| old.revoked);
+        if same.is_none() {
             add(known, peer.clone())?;
             added.push(peer.clone());
-        } else if peer.revoked {
+        } else if peer.revoked && same == Some(false) {
             known.revoke(&peer.name);
             added.push(peer.clone());
         }

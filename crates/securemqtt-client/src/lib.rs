@@ -3,9 +3,12 @@
 mod clock;
 mod error;
 pub mod mqtt;
+mod notice;
+mod parked;
 pub mod publisher;
 mod pump;
 pub mod state;
 pub mod subscriber;
 
 pub use error::ClientError;
+pub use notice::{Notice, Trouble};

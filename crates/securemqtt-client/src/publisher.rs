@@ -5,7 +5,6 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use securemqtt_core::identity::{IdentityKey, PeerId};
-use securemqtt_core::peers::Peer;
 use securemqtt_core::publisher::{Config, Event, Output, Publisher as Engine, SealError};
 use securemqtt_core::trust::Trust;
 use securemqtt_core::{Now, Outgoing, Qos};
@@ -13,6 +12,7 @@ use securemqtt_core::{Now, Outgoing, Qos};
 use crate::clock::{Clock, OsRng, rng};
 use crate::error::ClientError;
 use crate::mqtt::{BrokerOptions, LinkError, LinkEvent};
+use crate::notice::{Notice, Trouble, remember};
 use crate::pump::{Pump, Wake};
 use crate::state::PeersFile;
 
@@ -32,32 +32,6 @@ pub struct Settings {
     pub engine: Config,
     /// Where new peers are remembered.
     pub peers: PeersFile,
-}
-
-/// Something to tell.
-#[derive(Debug)]
-pub enum Notice {
-    /// The broker accepted us.
-    Connected,
-    /// The connection is lost, or could not be made; the next attempt comes after `retry_in`.
-    Disconnected {
-        /// What happened, and what to try.
-        reason: String,
-        /// Delay until the next attempt.
-        retry_in: Duration,
-    },
-    /// The broker refuses a publish or a subscription, or a changed known_peers cannot be read.
-    Refused {
-        /// What, and why.
-        what: String,
-    },
-    /// From the engine.
-    Event(Event),
-    /// A new peer could not be written to known_peers: it is remembered until the restart only.
-    NotRemembered {
-        /// Why.
-        why: String,
-    },
 }
 
 /// Why one reading was not published.
@@ -83,6 +57,15 @@ impl std::fmt::Display for PublishError {
 
 impl std::error::Error for PublishError {}
 
+/// How a publisher has ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// Whether the broker has answered everything.
+    pub drained: bool,
+    /// What it refused at the last.
+    pub refused: Vec<Trouble>,
+}
+
 /// A running publisher. Poll [`Publisher::next`] whenever nothing is being published: it drives everything.
 #[derive(Debug)]
 pub struct Publisher {
@@ -92,7 +75,7 @@ pub struct Publisher {
     rng: OsRng,
     peers: PeersFile,
     out: Output,
-    notices: VecDeque<Notice>,
+    notices: VecDeque<Notice<Event>>,
 }
 
 impl Publisher {
@@ -118,7 +101,7 @@ impl Publisher {
     ///
     /// # Errors
     /// When the link has ended for good.
-    pub async fn next(&mut self) -> Result<Notice, ClientError> {
+    pub async fn next(&mut self) -> Result<Notice<Event>, ClientError> {
         loop {
             if let Some(notice) = self.notices.pop_front() {
                 return Ok(notice);
@@ -160,7 +143,7 @@ impl Publisher {
     async fn send(&mut self, topic: &str, frame: Vec<u8>, qos: Qos, retain: bool) -> Result<(), PublishError> {
         // A ratchet step, a rotation or a tick that the sealing made due.
         if self.engine.next_poll_ms() == 0 {
-            self.poll().map_err(PublishError::Client)?;
+            self.poll();
         }
         let link = self.pump.link.clone();
         let mut sending = std::pin::pin!(link.publish(topic, Bytes::from(frame), qos, retain));
@@ -181,12 +164,11 @@ impl Publisher {
         self.engine.decide(id, allow);
     }
 
-    /// Ends cleanly: the last tick, then everything under way for at most `patience`, then DISCONNECT. Returns whether
-    /// the broker has acknowledged everything.
+    /// Ends cleanly: the last tick, then everything under way for at most `patience`, then DISCONNECT.
     ///
     /// # Errors
     /// When the link has ended for good.
-    pub async fn finish(mut self, patience: Duration) -> Result<bool, ClientError> {
+    pub async fn finish(mut self, patience: Duration) -> Result<Finished, ClientError> {
         self.engine.finish(self.clock.now(), &mut self.out);
         self.pump.send(self.out.send.drain(..));
         let drained = tokio::time::timeout(patience, async {
@@ -195,12 +177,16 @@ impl Publisher {
         });
         let drained = drained.await.unwrap_or(Ok(false))?;
         self.pump.link.disconnect().await;
-        Ok(drained)
+        let mut refused = Vec::new();
+        while let Some(Wake::Event(event)) = self.pump.try_wake() {
+            refused.extend(Trouble::of(event).filter(|trouble| matches!(trouble, Trouble::PublishRefused { .. })));
+        }
+        Ok(Finished { drained, refused })
     }
 
     fn take(&mut self, wake: Wake) -> Result<(), ClientError> {
         match wake {
-            Wake::Due => return self.poll(),
+            Wake::Due => self.poll(),
             Wake::Ended => return Err(LinkError::closed().into()),
             Wake::Event(LinkEvent::Failed(error)) => return Err(error.into()),
             Wake::Event(LinkEvent::Connected { .. }) => {
@@ -208,34 +194,22 @@ impl Publisher {
                 self.engine.connected(self.clock.now(), &mut self.out);
                 self.notices.push_back(Notice::Connected);
             }
-            Wake::Event(LinkEvent::Disconnected { reason, retry_in }) => {
-                self.notices.push_back(Notice::Disconnected { reason, retry_in });
-            }
             Wake::Event(LinkEvent::Message(message)) => {
                 let now = self.clock.now();
                 self.engine.handle(&message.topic, &message.payload, now, &mut self.rng, &mut self.out);
                 self.pump.link.ack(message.ack);
             }
-            Wake::Event(LinkEvent::PublishRefused { topic, reason }) => {
-                let what = format!("the broker refuses to publish on {topic}: {reason}");
-                self.notices.push_back(Notice::Refused { what });
-            }
-            Wake::Event(LinkEvent::SubscriptionRefused { filter, reason }) => {
-                let what = format!("the broker refuses the subscription to {filter}: {reason}");
-                self.notices.push_back(Notice::Refused { what });
-            }
-            Wake::Event(LinkEvent::Subscribed { .. }) => {}
+            Wake::Event(other) => self.notices.extend(Trouble::of(other).map(Notice::Trouble)),
         }
         self.settle();
         Ok(())
     }
 
-    fn poll(&mut self) -> Result<(), ClientError> {
+    fn poll(&mut self) {
         let now = self.clock.now();
         self.reload(now);
         self.engine.poll(now, &mut self.rng, &mut self.out);
         self.settle();
-        Ok(())
     }
 
     /// Somebody may have edited known_peers, to revoke a peer for example.
@@ -243,7 +217,9 @@ impl Publisher {
         match self.peers.load_if_changed() {
             Ok(Some(known)) => self.engine.set_known(known, now, &mut self.rng, &mut self.out),
             Ok(None) => {}
-            Err(error) => self.notices.push_back(Notice::Refused { what: error.to_string() }),
+            Err(error) => {
+                self.notices.push_back(Notice::Trouble(Trouble::NotReloaded { why: error.to_string() }));
+            }
         }
     }
 
@@ -253,19 +229,9 @@ impl Publisher {
         self.pump.send(sent);
         for event in std::mem::take(&mut self.out.events) {
             if let Event::NewPeer { name, key } = &event {
-                let peer = Peer { name: name.clone(), key: key.clone(), revoked: false, comment: None };
-                self.remember(peer);
+                self.notices.extend(remember(&mut self.peers, name, key).map(Notice::Trouble));
             }
             self.notices.push_back(Notice::Event(event));
         }
-    }
-
-    fn remember(&mut self, peer: Peer) {
-        let why = match self.peers.edit(|known| known.add(peer)) {
-            Ok(Ok(())) => return,
-            Ok(Err(conflict)) => conflict.to_string(),
-            Err(error) => error.to_string(),
-        };
-        self.notices.push_back(Notice::NotRemembered { why });
     }
 }

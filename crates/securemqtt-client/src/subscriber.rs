@@ -6,13 +6,15 @@ use std::time::{Duration, Instant, SystemTime};
 use securemqtt_core::Delivery;
 use securemqtt_core::Qos;
 use securemqtt_core::identity::{IdentityKey, PeerId};
-use securemqtt_core::peers::Peer;
 use securemqtt_core::subscriber::{Config, Event, Output, Subscriber as Engine};
+use securemqtt_core::topic::CONTROL_PREFIX;
 use securemqtt_core::trust::Trust;
 
 use crate::clock::{Clock, OsRng, rng};
 use crate::error::ClientError;
 use crate::mqtt::{AckToken, BrokerOptions, LinkError, LinkEvent, Message};
+use crate::notice::{Notice, Trouble, remember};
+use crate::parked::{Came, Parked};
 use crate::pump::{Pump, Wake};
 use crate::state::{CounterLease, PeersFile};
 
@@ -35,31 +37,12 @@ pub struct Settings {
     pub counter: CounterLease,
 }
 
-/// Something to tell.
+/// Something to tell, or a message to put out and acknowledge.
 #[derive(Debug)]
-pub enum Notice {
-    /// The broker accepted us.
-    Connected,
-    /// The connection is lost, or could not be made; the next attempt comes after `retry_in`.
-    Disconnected {
-        /// What happened, and what to try.
-        reason: String,
-        /// Delay until the next attempt.
-        retry_in: Duration,
-    },
-    /// The broker refuses a subscription, or a changed known_peers cannot be read.
-    Refused {
-        /// What, and why.
-        what: String,
-    },
-    /// From the engine.
-    Event(Event),
-    /// A new peer could not be written to known_peers: it is remembered until the restart only.
-    NotRemembered {
-        /// Why.
-        why: String,
-    },
-    /// A message was dealt with: its readings, to be put out before it is acknowledged.
+pub enum Told {
+    /// Something to tell.
+    Notice(Notice<Event>),
+    /// A message was dealt with.
     Arrived(Arrival),
 }
 
@@ -68,16 +51,24 @@ pub enum Notice {
 pub struct Arrival {
     /// When it arrived.
     pub at: SystemTime,
-    /// The quality of service of this delivery.
-    pub qos: Qos,
-    /// Whether the broker had it stored.
-    pub retain: bool,
     /// How long the engine took.
     pub elapsed: Duration,
     /// The readings.
-    pub readings: Vec<Delivery>,
+    pub readings: Vec<Reading>,
     /// Give it to [`Subscriber::acknowledge`] when the readings are safe.
     pub ack: AckToken,
+}
+
+/// A reading, and how the broker delivered its own frame: one that waited for a key came before the message that
+/// opened it.
+#[derive(Debug)]
+pub struct Reading {
+    /// What verified.
+    pub delivery: Delivery,
+    /// The quality of service of the frame's delivery.
+    pub qos: Qos,
+    /// Whether the broker had the frame stored.
+    pub retain: bool,
 }
 
 /// A running subscriber: [`Subscriber::next`] drives everything.
@@ -91,7 +82,8 @@ pub struct Subscriber {
     peers: PeersFile,
     counter: CounterLease,
     out: Output,
-    notices: VecDeque<Notice>,
+    told: VecDeque<Told>,
+    parked: Parked,
 }
 
 impl Subscriber {
@@ -110,7 +102,8 @@ impl Subscriber {
             peers: settings.peers,
             counter: settings.counter,
             out: Output::default(),
-            notices: VecDeque::new(),
+            told: VecDeque::new(),
+            parked: Parked::default(),
         })
     }
 
@@ -123,10 +116,10 @@ impl Subscriber {
     ///
     /// # Errors
     /// When the link has ended for good, or our counter cannot be made durable.
-    pub async fn next(&mut self) -> Result<Notice, ClientError> {
+    pub async fn next(&mut self) -> Result<Told, ClientError> {
         loop {
-            if let Some(notice) = self.try_next()? {
-                return Ok(notice);
+            if let Some(told) = self.try_next()? {
+                return Ok(told);
             }
             let due = self.clock.instant(self.engine.next_poll_ms());
             let wake = self.pump.wake(due).await?;
@@ -138,12 +131,12 @@ impl Subscriber {
     ///
     /// # Errors
     /// As [`Subscriber::next`].
-    pub fn try_next(&mut self) -> Result<Option<Notice>, ClientError> {
-        while self.notices.is_empty() {
+    pub fn try_next(&mut self) -> Result<Option<Told>, ClientError> {
+        while self.told.is_empty() {
             let Some(wake) = self.pump.try_wake() else { return Ok(None) };
             self.take(wake)?;
         }
-        Ok(self.notices.pop_front())
+        Ok(self.told.pop_front())
     }
 
     /// Acknowledges a message whose readings are safe.
@@ -180,22 +173,16 @@ impl Subscriber {
             Wake::Event(LinkEvent::Failed(error)) => return Err(error.into()),
             Wake::Event(LinkEvent::Connected { .. }) => {
                 let filters = self.engine.filters();
-                self.notices.push_back(Notice::Connected);
+                self.engine.connected(self.clock.now(), &mut self.rng);
+                self.tell(Notice::Connected);
                 self.subscribe(filters)?;
             }
-            Wake::Event(LinkEvent::Disconnected { reason, retry_in }) => {
-                self.notices.push_back(Notice::Disconnected { reason, retry_in });
+            Wake::Event(LinkEvent::Message(message)) => return self.arrive(&message),
+            Wake::Event(other) => {
+                if let Some(trouble) = Trouble::of(other) {
+                    self.tell(Notice::Trouble(trouble));
+                }
             }
-            Wake::Event(LinkEvent::Message(message)) => return self.arrive(message),
-            Wake::Event(LinkEvent::PublishRefused { topic, reason }) => {
-                let what = format!("the broker refuses to publish on {topic}: {reason}");
-                self.notices.push_back(Notice::Refused { what });
-            }
-            Wake::Event(LinkEvent::SubscriptionRefused { filter, reason }) => {
-                let what = format!("the broker refuses the subscription to {filter}: {reason}");
-                self.notices.push_back(Notice::Refused { what });
-            }
-            Wake::Event(LinkEvent::Subscribed { .. }) => {}
         }
         self.settle()
     }
@@ -205,31 +192,47 @@ impl Subscriber {
         match self.peers.load_if_changed() {
             Ok(Some(known)) => self.engine.set_known(known),
             Ok(None) => {}
-            Err(error) => self.notices.push_back(Notice::Refused { what: error.to_string() }),
+            Err(error) => self.tell(Notice::Trouble(Trouble::NotReloaded { why: error.to_string() })),
         }
     }
 
-    fn arrive(&mut self, message: Message) -> Result<(), ClientError> {
+    fn arrive(&mut self, message: &Message) -> Result<(), ClientError> {
         let now = self.clock.now();
         let start = Instant::now();
         self.engine.handle(&message.topic, &message.payload, now, &mut self.rng, &mut self.out);
         let elapsed = start.elapsed();
-        let readings = std::mem::take(&mut self.out.deliveries);
+        let deliveries = std::mem::take(&mut self.out.deliveries);
+        let readings = self.readings(message, deliveries);
         self.settle()?;
-        self.notices.push_back(Notice::Arrived(Arrival {
-            at: SystemTime::now(),
-            qos: message.qos,
-            retain: message.retain,
-            elapsed,
-            readings,
-            ack: message.ack,
-        }));
+        self.told.push_back(Told::Arrived(Arrival { at: SystemTime::now(), elapsed, readings, ack: message.ack }));
         Ok(())
+    }
+
+    /// The readings that a message brought: its own, or those of frames that were parked before.
+    fn readings(&mut self, message: &Message, deliveries: Vec<Delivery>) -> Vec<Reading> {
+        let own = Came { qos: message.qos, retain: message.retain };
+        let is_frame = !message.topic.starts_with(CONTROL_PREFIX);
+        let reading = |delivery: Delivery| {
+            let parked = if is_frame { None } else { self.parked.of(&delivery) };
+            let Came { qos, retain } = parked.unwrap_or(own);
+            Reading { delivery, qos, retain }
+        };
+        let readings: Vec<Reading> = deliveries.into_iter().map(reading).collect();
+        match self.engine.parked() {
+            0 => self.parked.clear(),
+            _ if is_frame && readings.is_empty() => self.parked.note(message),
+            _ => {}
+        }
+        readings
+    }
+
+    fn tell(&mut self, notice: Notice<Event>) {
+        self.told.push_back(Told::Notice(notice));
     }
 
     fn subscribe(&mut self, filters: Vec<String>) -> Result<(), ClientError> {
         let (control, readings): (Vec<String>, Vec<String>) =
-            filters.into_iter().partition(|filter| filter.starts_with(securemqtt_core::topic::CONTROL_PREFIX));
+            filters.into_iter().partition(|filter| filter.starts_with(CONTROL_PREFIX));
         self.pump.subscribe(control, Qos::AtLeastOnce)?;
         self.pump.subscribe(readings, self.qos)
     }
@@ -244,20 +247,11 @@ impl Subscriber {
         self.pump.send(self.out.send.drain(..));
         for event in std::mem::take(&mut self.out.events) {
             if let Event::NewPeer { name, key } = &event {
-                let peer = Peer { name: name.clone(), key: key.clone(), revoked: false, comment: None };
-                self.remember(peer);
+                let trouble = remember(&mut self.peers, name, key);
+                self.told.extend(trouble.map(|trouble| Told::Notice(Notice::Trouble(trouble))));
             }
-            self.notices.push_back(Notice::Event(event));
+            self.tell(Notice::Event(event));
         }
         Ok(())
-    }
-
-    fn remember(&mut self, peer: Peer) {
-        let why = match self.peers.edit(|known| known.add(peer)) {
-            Ok(Ok(())) => return,
-            Ok(Err(conflict)) => conflict.to_string(),
-            Err(error) => error.to_string(),
-        };
-        self.notices.push_back(Notice::NotRemembered { why });
     }
 }

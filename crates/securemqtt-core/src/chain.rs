@@ -104,29 +104,43 @@ impl ChainReceiver {
         self.idx
     }
 
-    /// Opens the entries that are new. Keys move on only when an entry verifies.
+    /// Opens the entries that are new. Keys move on only when an entry verifies. The first that does not ends it:
+    /// what follows may be anybody's, and does not undo those before it.
     ///
     /// # Errors
-    /// [`ChainError`] when the message is for another session or an entry does not verify; those before it count.
+    /// [`ChainError`] when the message is for another session or its first new entry does not verify; then nothing
+    /// has changed.
     pub fn open(&mut self, keys: &Keys) -> Result<Opened, ChainError> {
         if keys.sid != self.sid {
             return Err(ChainError::OtherSession);
         }
         let mut opened = Opened::default();
-        for entry in keys.entries.iter().filter(|entry| entry.idx > self.idx).collect::<Vec<_>>() {
-            let skip = entry.idx - self.idx - 1;
-            if skip > MAX_SKIP {
-                return Err(ChainError::TooFar);
+        let held = self.idx;
+        for entry in keys.entries.iter().filter(|entry| entry.idx > held) {
+            match self.open_entry(entry) {
+                Ok((payload, skipped)) => {
+                    opened.payloads.push(payload);
+                    opened.skipped += skipped;
+                }
+                Err(error) if opened.payloads.is_empty() => return Err(error),
+                Err(_) => break,
             }
-            let wk = (0..skip).fold(self.wk.clone(), |wk, _| kdf::next_wrap_key(&wk));
-            let aad = Keys::entry_aad(&self.sid, entry.idx, &entry.salt);
-            let plain = zeroize::Zeroizing::new(kdf::entry_key(&wk, &entry.salt).open(0, &aad, &entry.sealed)?);
-            opened.payloads.push(EntryPayload::decode(&plain)?);
-            opened.skipped += skip;
-            self.wk = kdf::next_wrap_key(&wk);
-            self.idx = entry.idx;
         }
         Ok(opened)
+    }
+
+    fn open_entry(&mut self, entry: &Entry) -> Result<(EntryPayload, u32), ChainError> {
+        let skip = entry.idx - self.idx - 1;
+        if skip > MAX_SKIP {
+            return Err(ChainError::TooFar);
+        }
+        let wk = (0..skip).fold(self.wk.clone(), |wk, _| kdf::next_wrap_key(&wk));
+        let aad = Keys::entry_aad(&self.sid, entry.idx, &entry.salt);
+        let plain = zeroize::Zeroizing::new(kdf::entry_key(&wk, &entry.salt).open(0, &aad, &entry.sealed)?);
+        let payload = EntryPayload::decode(&plain)?;
+        self.wk = kdf::next_wrap_key(&wk);
+        self.idx = entry.idx;
+        Ok((payload, skip))
     }
 }
 
@@ -168,5 +182,83 @@ impl From<NotAuthentic> for ChainError {
 impl From<WireError> for ChainError {
     fn from(error: WireError) -> Self {
         Self::Wire(error)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::kdf::AckKey;
+    use crate::wire::Status;
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng as _;
+    use zeroize::Zeroizing;
+
+    fn chain() -> (ChainSender, ChainReceiver) {
+        let ka = AckKey::new(Zeroizing::new([1; 32]));
+        let session = SessionKeys { sid: [7; 8], ka, wk_0: WrapKey::new(Zeroizing::new([2; 32])) };
+        (ChainSender::new(&session), ChainReceiver::new(&session))
+    }
+
+    fn seal(sender: &mut ChainSender, count: usize) -> bool {
+        let mut rng = ChaCha20Rng::seed_from_u64(u64::from(sender.index()));
+        (0..count)
+            .fold(false, |dropped, _| dropped | sender.seal(&EntryPayload::Notice(Status::Revoked), &mut rng).unwrap())
+    }
+
+    fn keys(sender: &ChainSender) -> Keys {
+        Keys::decode(&sender.keys()).unwrap()
+    }
+
+    #[test]
+    fn entries_open_once_and_the_ends_stay_together() {
+        let (mut sender, mut receiver) = chain();
+        seal(&mut sender, 3);
+        assert_eq!(receiver.open(&keys(&sender)).unwrap().payloads.len(), 3);
+        assert_eq!(receiver.open(&keys(&sender)).unwrap().payloads.len(), 0, "a repeat brings nothing new");
+        assert_eq!(receiver.wk.expose(), sender.wk.expose());
+        assert!(sender.acknowledge(2) && !sender.is_settled());
+        assert!(!sender.acknowledge(4), "never sealed");
+        assert!(sender.acknowledge(3) && sender.is_settled());
+    }
+
+    #[test]
+    fn a_forged_entry_behind_a_genuine_one_does_not_undo_it() {
+        let (mut sender, mut receiver) = chain();
+        seal(&mut sender, 2);
+        let mut forged = keys(&sender);
+        forged.entries[1].sealed[0] ^= 1;
+        let opened = receiver.open(&forged).unwrap();
+        assert_eq!((opened.payloads.len(), receiver.index()), (1, 1));
+        assert_eq!(receiver.open(&keys(&sender)).unwrap().payloads.len(), 1, "the genuine second one still opens");
+    }
+
+    #[test]
+    fn what_fails_first_changes_nothing() {
+        let (mut sender, mut receiver) = chain();
+        seal(&mut sender, 2);
+        let genuine = keys(&sender);
+        let mut forged = genuine.clone();
+        forged.entries[0].salt[0] ^= 1;
+        assert_eq!(receiver.open(&forged).err(), Some(ChainError::NotAuthentic));
+        let mut far = genuine.clone();
+        far.entries.remove(0);
+        far.entries[0].idx = MAX_SKIP + 2;
+        assert_eq!(receiver.open(&far).err(), Some(ChainError::TooFar));
+        let other = Keys { sid: [8; 8], ..genuine.clone() };
+        assert_eq!(receiver.open(&other).err(), Some(ChainError::OtherSession));
+        assert_eq!(receiver.index(), 0);
+        assert_eq!(receiver.open(&genuine).unwrap().payloads.len(), 2);
+    }
+
+    #[test]
+    fn dropped_entries_are_stepped_over_and_counted() {
+        let (mut sender, mut receiver) = chain();
+        assert!(!seal(&mut sender, MAX_ENTRIES));
+        assert!(seal(&mut sender, 5), "the oldest are dropped");
+        let opened = receiver.open(&keys(&sender)).unwrap();
+        assert_eq!((opened.payloads.len(), opened.skipped), (MAX_ENTRIES, 5));
+        assert_eq!(receiver.wk.expose(), sender.wk.expose());
     }
 }

@@ -293,3 +293,65 @@ impl FromStr for Fingerprint {
         bytes.try_into().map(Self).map_err(|_| WANTED)
     }
 }
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    /// Made once with `ssh-keygen -t ecdsa -b 256`, and its `ssh-keygen -lf`.
+    const LINE: &str = "ecdsa-sha2-nistp256 AAAAE2VjZHNhLXNoYTItbmlzdHAyNTYAAAAIbmlzdHAyNTYAAABBBOWDzblfxLhz8n15IEw79Z/EIXCYvpBSvC6A/aARvMdXEQRhfWNudq9GbbZ+WNFUrPH+ksjIGhufdCxw6ZMIJqA=";
+    const FINGERPRINT: &str = "SHA256:yhvnApVcOmOGWRTLyVAzx/3kUmz4StMVZkUTDFdQ/vc";
+
+    #[test]
+    fn keys_and_fingerprints_are_those_of_openssh() {
+        let key = IdentityPublic::from_openssh(&format!("{LINE} made once")).unwrap();
+        assert_eq!(key.to_openssh(), LINE);
+        assert_eq!(key.fingerprint().to_string(), FINGERPRINT);
+        assert_eq!(FINGERPRINT.parse(), Ok(key.fingerprint()));
+        assert_eq!(IdentityPublic::from_bytes(key.as_bytes()).unwrap(), key);
+    }
+
+    #[test]
+    fn openssh_lines_that_are_no_identity_are_refused() {
+        let other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIE4W";
+        assert_eq!(IdentityPublic::from_openssh(other), Err(InvalidOpenSsh::KeyType("ssh-ed25519".to_owned())));
+        assert_eq!(IdentityPublic::from_openssh(""), Err(InvalidOpenSsh::Truncated));
+        assert_eq!(IdentityPublic::from_openssh("ecdsa-sha2-nistp256"), Err(InvalidOpenSsh::Truncated));
+        assert_eq!(IdentityPublic::from_openssh("ecdsa-sha2-nistp256 %%%%"), Err(InvalidOpenSsh::Base64));
+
+        let (_, base64) = LINE.split_once(' ').unwrap();
+        let blob = STANDARD.decode(base64).unwrap();
+        let read = |blob: &[u8]| IdentityPublic::from_openssh(&format!("{SSH_TYPE} {}", STANDARD.encode(blob)));
+        for cut in 0..blob.len() {
+            assert_eq!(read(&blob[..cut]), Err(InvalidOpenSsh::Truncated), "{cut}");
+        }
+        assert_eq!(read(&[&blob[..], &[0]].concat()), Err(InvalidOpenSsh::Encoding));
+        let mut off_curve = blob.clone();
+        *off_curve.last_mut().unwrap() ^= 1;
+        assert_eq!(read(&off_curve), Err(InvalidOpenSsh::Encoding));
+        let mut huge = blob;
+        huge[0] = 0xff;
+        assert_eq!(read(&huge), Err(InvalidOpenSsh::Truncated));
+    }
+
+    #[test]
+    fn ids_and_fingerprints_have_one_spelling() {
+        let id = IdentityPublic::from_openssh(LINE).unwrap().id();
+        assert_eq!(id.to_string().parse(), Ok(id));
+        for bad in ["", "00", &id.to_string().to_uppercase(), &format!("{id}0"), "äääääääääääääääá"] {
+            assert!(bad.parse::<PeerId>().is_err(), "{bad}");
+        }
+        for bad in ["", "SHA256:", "yhvnApVcOmOGWRTLyVAzx/3kUmz4StMVZkUTDFdQ/vc", "MD5:aa", "SHA256:%"] {
+            assert!(bad.parse::<Fingerprint>().is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn scalars_outside_the_group_are_refused() {
+        assert_eq!(IdentityKey::from_bytes(&[0; 32]).err(), Some(InvalidKey));
+        assert_eq!(IdentityKey::from_bytes(&[0xff; 32]).err(), Some(InvalidKey));
+        let key = IdentityKey::from_bytes(&[1; 32]).unwrap();
+        assert_eq!(*key.to_bytes(), [1; 32]);
+    }
+}

@@ -171,10 +171,8 @@ mod tests {
             let section = format!("keys {i}");
             let aad = vectors.hex(&section, "aad");
             let sealed = vectors.hex(&section, "sealed");
-            for key in [
-                entry_key(&wk, &vectors.array(&section, "salt")),
-                AeadKey::new(&vectors.array(&section, "key")),
-            ] {
+            for key in [entry_key(&wk, &vectors.array(&section, "salt")), AeadKey::new(&vectors.array(&section, "key"))]
+            {
                 assert_eq!(key.open(0, &aad, &sealed).unwrap(), vectors.hex(&section, "payload"));
             }
             wk = next_wrap_key(&wk);

@@ -292,6 +292,112 @@ fn parse_line(line: &str) -> Result<Peer, ParseErrorKind> {
     let (name, rest) = rest.split_once(char::is_whitespace).unwrap_or((rest, ""));
     let name = name.parse().map_err(ParseErrorKind::Name)?;
     let key = IdentityPublic::from_openssh(rest).map_err(ParseErrorKind::Key)?;
-    let comment = rest.splitn(3, ' ').nth(2).map(str::trim).filter(|text| !text.is_empty()).map(str::to_owned);
+    let (_type, rest) = split_word(rest);
+    let (_base64, rest) = split_word(rest);
+    let comment = Some(rest.trim()).filter(|text| !text.is_empty()).map(str::to_owned);
     Ok(Peer { name, key, revoked, comment })
+}
+
+/// The first word, and what follows the space behind it.
+fn split_word(text: &str) -> (&str, &str) {
+    let text = text.trim_start();
+    text.split_once(char::is_whitespace).unwrap_or((text, ""))
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::identity::IdentityKey;
+
+    fn key(scalar: u8) -> IdentityPublic {
+        IdentityKey::from_bytes(&[scalar; 32]).unwrap().public().clone()
+    }
+
+    fn name(text: &str) -> PeerName {
+        text.parse().unwrap()
+    }
+
+    fn line(name: &str, scalar: u8) -> String {
+        format!("{name} {}", key(scalar).to_openssh())
+    }
+
+    fn failure(text: &str) -> (usize, ParseErrorKind) {
+        let error = KnownPeers::parse(text).unwrap_err();
+        assert!(error.to_string().starts_with(&format!("line {}: ", error.line)), "{error}");
+        (error.line, error.kind)
+    }
+
+    #[test]
+    fn a_file_reads_back_with_its_comments() {
+        let text = format!(
+            "# ward 7\n\n{} Gerät am Bett, 2027\n@revoked {}\n  \n# the end\n{}\n",
+            line("bed-3", 1),
+            line("old_gateway", 2),
+            line("a.b@c", 3),
+        );
+        let known = KnownPeers::parse(&text).unwrap();
+        assert_eq!(known.to_string(), text);
+        let bed = known.by_name(&name("bed-3")).unwrap();
+        assert_eq!((bed.comment.as_deref(), bed.revoked), (Some("Gerät am Bett, 2027"), false));
+        assert!(known.by_key(&key(2)).unwrap().revoked);
+        assert_eq!(known.by_id(key(3).id()).unwrap().name, name("a.b@c"));
+        assert_eq!(known.iter().count(), 3);
+    }
+
+    #[test]
+    fn spaces_and_line_ends_of_other_editors_are_read() {
+        let text = format!("@revoked \t{}   two  words \r\n", line("bed-3", 1).replace(' ', "  "));
+        let known = KnownPeers::parse(&text).unwrap();
+        assert_eq!(known.to_string(), format!("@revoked {} two  words\n", line("bed-3", 1)));
+    }
+
+    #[test]
+    fn half_a_line_is_an_error_with_its_number() {
+        let whole = line("bed-3", 1);
+        for cut in 1..whole.len() {
+            let text = format!("# comment\n{}\n{}", line("other", 2), &whole[..cut]);
+            let (number, kind) = failure(&text);
+            assert_eq!(number, 3, "{cut}");
+            assert!(matches!(kind, ParseErrorKind::Key(_)), "{cut}: {kind:?}");
+        }
+        assert_eq!(failure("@revoked").1, ParseErrorKind::Name(InvalidName));
+        assert_eq!(failure(&format!("@banned {whole}")).1, ParseErrorKind::Marker("@banned".to_owned()));
+    }
+
+    #[test]
+    fn names_that_could_fool_a_terminal_or_a_path_are_refused() {
+        for bad in ["", "a\x1b[31m", "a\u{202e}b", "bett-ä", "a/b", "a b", "-rf", "@revoked", "a\0", &"x".repeat(65)] {
+            assert_eq!(bad.parse::<PeerName>(), Err(InvalidName), "{bad:?}");
+        }
+        for good in ["a", "_", ".", "bed-3", "ward.7@site_2", &"x".repeat(64)] {
+            assert_eq!(name(good).as_str(), good);
+        }
+        let (number, kind) = failure(&format!("{}\na\x1b[31m {}\n", line("ok", 1), key(2).to_openssh()));
+        assert_eq!((number, kind), (2, ParseErrorKind::Name(InvalidName)));
+    }
+
+    #[test]
+    fn a_name_and_a_key_stand_once() {
+        let (number, kind) = failure(&format!("{}\n{}\n", line("bed-3", 1), line("bed-3", 2)));
+        assert!(matches!((number, kind), (2, ParseErrorKind::Duplicate(Conflict::Name(_)))));
+        let (number, kind) = failure(&format!("{}\n@revoked {}\n", line("bed-3", 1), line("bed-4", 1)));
+        assert!(matches!((number, kind), (2, ParseErrorKind::Duplicate(Conflict::Key(_)))));
+    }
+
+    #[test]
+    fn edits_touch_their_own_line_only() {
+        let text = format!("# top\n{} mine\n# middle\n{}\n", line("bed-3", 1), line("bed-4", 2));
+        let mut known = KnownPeers::parse(&text).unwrap();
+        assert!(matches!(known.replace(&name("bed-3"), key(2)), Err(Conflict::Key(_))));
+        assert_eq!(known.to_string(), text, "a failed call changes nothing");
+        assert!(known.revoke(&name("bed-3")));
+        assert!(!known.revoke(&name("nobody")));
+        assert_eq!(known.replace(&name("bed-3"), key(3)), Ok(Some(key(1))));
+        assert_eq!(known.by_key(&key(1)), None);
+        assert!(!known.by_key(&key(3)).unwrap().revoked, "a new key is a new start");
+        assert_eq!(known.remove(&name("bed-4")).unwrap().key, key(2));
+        assert_eq!(known.remove(&name("bed-4")), None);
+        assert_eq!(known.to_string(), format!("# top\n{} mine\n# middle\n", line("bed-3", 3)));
+    }
 }

@@ -97,7 +97,6 @@ pub fn filter_matches(filter: &str, topic: &str) -> bool {
     while let Some(pattern) = wanted.next() {
         match (pattern, levels.next()) {
             ("#", _) => return true,
-            (_, None) => return false,
             ("+", Some(_)) => {}
             (pattern, Some(level)) if pattern == level => {}
             _ => return false,

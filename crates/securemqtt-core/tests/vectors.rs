@@ -96,11 +96,8 @@ impl Story {
         let (p, s) = (identity(&vectors, "P"), identity(&vectors, "S"));
         let (p_name, s_name) = (vectors.text("hello", "name"), vectors.text("request", "name"));
 
-        let config = publisher::Config {
-            signed_frames,
-            ratchet_ms: 15_000,
-            ..publisher::Config::new(p_name.parse().unwrap())
-        };
+        let config =
+            publisher::Config { signed_frames, ratchet_ms: 15_000, ..publisher::Config::new(p_name.parse().unwrap()) };
         let trust = Trust::new(TrustMode::Strict, p.public().id(), known(s_name, &s), Vec::new());
         let mut rng = Replay::default()
             .stream(&vectors, "stream 1")

@@ -13,7 +13,8 @@ use securemqtt_cli::signals::Signals;
 use securemqtt_client::mqtt::{BrokerAddress, BrokerOptions, Link, LinkEvent, LinkEvents};
 use securemqtt_client::publisher::{self, Publisher};
 use securemqtt_client::state::StateDir;
-use securemqtt_client::subscriber::{self, Arrival, Notice, Subscriber};
+use securemqtt_client::subscriber::{self, Arrival, Reading, Subscriber, Told};
+use securemqtt_client::{Notice, Trouble};
 use securemqtt_core::Qos;
 use securemqtt_core::identity::Fingerprint;
 use securemqtt_core::peers::{KnownPeers, PeerName};
@@ -90,18 +91,18 @@ impl Demo {
     async fn run(mut self, count: Option<u64>) -> Outcome<Exit> {
         let mut shown = 0;
         while count.is_none_or(|count| shown < count) {
-            let notice = tokio::select! {
+            let told = tokio::select! {
                 biased;
                 () = self.signals.next() => break,
                 ended = &mut self.publisher => {
                     ended.map_err(|error| Failure::new(Exit::Io, format!("the publisher has failed: {error}")))??;
                     return Err(Failure::new(Exit::Io, "the publisher has ended"));
                 }
-                notice = self.subscriber.next() => notice?,
+                told = self.subscriber.next() => told?,
             };
-            match notice {
-                Notice::Arrived(arrival) => shown += self.show(arrival).await?,
-                notice => self.tell(notice)?,
+            match told {
+                Told::Arrived(arrival) => shown += self.show(arrival).await?,
+                Told::Notice(notice) => self.tell(notice)?,
             }
         }
         self.publisher.abort();
@@ -113,14 +114,14 @@ impl Demo {
     async fn show(&mut self, arrival: Arrival) -> Outcome<u64> {
         let mut shown = 0;
         let decrypt = arrival.elapsed / u32::try_from(arrival.readings.len().max(1)).unwrap_or(u32::MAX);
-        for delivery in arrival.readings {
+        for Reading { delivery, qos, retain } in arrival.readings {
             let frame = self.next_frame().await?;
             self.broker_says.say(describe(&frame))?;
             self.output.write(&Record {
                 arrived: SystemTime::now(),
                 topic: delivery.topic,
-                qos: arrival.qos,
-                retain: arrival.retain,
+                qos,
+                retain,
                 publisher: "demo-publisher".to_owned(),
                 fingerprint: self.publisher_key,
                 stream: delivery.stream,
@@ -147,14 +148,14 @@ impl Demo {
         }
     }
 
-    fn tell(&mut self, notice: Notice) -> Outcome<()> {
+    fn tell(&mut self, notice: Notice<Event>) -> Outcome<()> {
         match notice {
             Notice::Connected => self.talk.say("Waiting for ECDH key exchange...")?,
             Notice::Event(Event::NewPeer { name, key }) => {
                 self.talk.say(format_args!("New peer {name} {} (first contact: remembered)", key.fingerprint()))?;
             }
             Notice::Event(Event::Keyed { first: true, .. }) => self.talk.say("AES key derived successfully!")?,
-            Notice::Disconnected { reason, .. } => self.talk.say(reason)?,
+            Notice::Trouble(trouble @ Trouble::Disconnected { .. }) => self.talk.say(trouble)?,
             _ => {}
         }
         Ok(())
@@ -163,7 +164,7 @@ impl Demo {
 
 /// The start of a frame, as the broker has it.
 fn describe(frame: &[u8]) -> String {
-    let hex: String = frame.iter().take(SHOWN).map(|byte| format!("{byte:02x}")).collect();
+    let hex = frame.iter().take(SHOWN).fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
     let more = if frame.len() > SHOWN { "…" } else { "" };
     format!("{TOPIC} {hex}{more} ({} bytes)", frame.len())
 }

@@ -84,6 +84,9 @@ impl Driver {
         let mut backoff = Backoff::new(self.options.retry.max_delay);
         loop {
             let (ending, lasted) = self.connection().await;
+            if matches!(&ending, Ending::Lost(error) if error.is_refused_size()) {
+                self.give_up_largest();
+            }
             self.forget_connection();
             let error = match ending {
                 Ending::Stopped => return None,
@@ -127,6 +130,14 @@ impl Driver {
                 sent = self.events.send(event) => if sent.is_err() { return },
                 () = stop_command(&mut self.commands) => return,
             }
+        }
+    }
+
+    /// Which publish was too large the broker does not say; sent again, it would end every connection.
+    fn give_up_largest(&mut self) {
+        if let Some(publish) = self.outbox.take_largest() {
+            let size = Publish::packet_size(&publish.topic, publish.payload.len());
+            self.refused(publish, format!("its packet of {size} bytes is too large for it; publish less at once"));
         }
     }
 

@@ -32,6 +32,7 @@ pub struct LinkError {
     kind: LinkErrorKind,
     permanent: bool,
     closed_by_broker: bool,
+    refused_size: bool,
     text: String,
 }
 
@@ -46,17 +47,22 @@ impl LinkError {
         self.permanent
     }
 
+    /// Whether the broker ended the connection over a publish that it finds too large.
+    pub(super) fn is_refused_size(&self) -> bool {
+        self.refused_size
+    }
+
     /// Whether the broker just closed the connection, without a word.
     pub(super) fn is_silent_close(&self) -> bool {
         self.closed_by_broker
     }
 
     fn permanent(kind: LinkErrorKind, text: String) -> Self {
-        Self { kind, permanent: true, closed_by_broker: false, text }
+        Self { kind, permanent: true, closed_by_broker: false, refused_size: false, text }
     }
 
     fn passing(text: String) -> Self {
-        Self { kind: LinkErrorKind::Unreachable, permanent: false, closed_by_broker: false, text }
+        Self { kind: LinkErrorKind::Unreachable, permanent: false, closed_by_broker: false, refused_size: false, text }
     }
 
     pub(super) fn config(text: String) -> Self {
@@ -72,6 +78,7 @@ impl LinkError {
             kind: LinkErrorKind::Message,
             permanent: false,
             closed_by_broker: false,
+            refused_size: false,
             text: "too many publishes are under way; wait for the broker to acknowledge some".into(),
         }
     }
@@ -165,6 +172,11 @@ impl LinkError {
 
     pub(super) fn closed_by_broker(options: &BrokerOptions) -> Self {
         Self { closed_by_broker: true, ..Self::passing(format!("{} closed the connection", options.address)) }
+    }
+
+    pub(super) fn refused_size(options: &BrokerOptions) -> Self {
+        let text = format!("{} ended the connection over a message that is too large for it", options.address);
+        Self { refused_size: true, ..Self::passing(text) }
     }
 
     pub(super) fn oversized(options: &BrokerOptions) -> Self {

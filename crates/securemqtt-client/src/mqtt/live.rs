@@ -177,7 +177,7 @@ impl Driver {
         }
     }
 
-    fn refused(&mut self, publish: Publish, reason: String) {
+    pub(super) fn refused(&mut self, publish: Publish, reason: String) {
         self.done(publish.ticket);
         self.emit(LinkEvent::PublishRefused { topic: publish.topic, reason });
     }

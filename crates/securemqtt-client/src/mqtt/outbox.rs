@@ -94,6 +94,14 @@ impl Outbox {
         Some(numbered.publish)
     }
 
+    /// Takes out the largest publish that the broker has not acknowledged.
+    pub(super) fn take_largest(&mut self) -> Option<Publish> {
+        let largest = self.sent.iter_mut().filter(|slot| slot.is_some());
+        let largest = largest.max_by_key(|slot| slot.as_ref().map(|numbered| numbered.publish.payload.len()))?.take()?;
+        self.unacknowledged -= 1;
+        Some(largest.publish)
+    }
+
     /// Whether everything handed in is with the broker.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.handed.is_empty() && self.handed_qos0.is_empty() && self.unacknowledged == 0

@@ -18,6 +18,10 @@ use super::connection::{Limits, MAX_PACKET_SIZE, PacketId, Received, Rejected, R
 use super::error::LinkError;
 use super::options::{BrokerAddress, BrokerOptions};
 
+/// Mosquitto's `message_size_limit` answers a PUBLISH with this reason in a PUBACK, where the standard does not have it:
+/// rumqttc ends the connection over that.
+const PACKET_TOO_LARGE: u8 = 0x95;
+
 pub(super) fn open(
     options: &BrokerOptions,
     tls: Option<&Arc<rustls::ClientConfig>>,
@@ -195,6 +199,7 @@ fn fault(error: &ConnectionError, options: &BrokerOptions) -> LinkError {
         ConnectionError::MqttState(StateError::ServerDisconnect { reason_code, reason_string }) => match reason_code {
             DisconnectReasonCode::SessionTakenOver => LinkError::taken_over(options),
             DisconnectReasonCode::NotAuthorized => LinkError::not_authorized(options),
+            DisconnectReasonCode::PacketTooLarge => LinkError::refused_size(options),
             code => {
                 let said = reason_string.as_ref().map_or_else(String::new, |text| format!(": {text}"));
                 LinkError::lost(options, &format!("the broker disconnected us, {code:?} (0x{:02x}){said}", *code as u8))
@@ -207,6 +212,9 @@ fn fault(error: &ConnectionError, options: &BrokerOptions) -> LinkError {
         ConnectionError::MqttState(StateError::Deserialization(rumqttc_v5::Error::Io(error))) => {
             LinkError::from_source(options, error)
         }
+        ConnectionError::MqttState(StateError::Deserialization(rumqttc_v5::Error::InvalidConnectReturnCode(
+            PACKET_TOO_LARGE,
+        ))) => LinkError::refused_size(options),
         ConnectionError::MqttState(StateError::Deserialization(_)) | ConnectionError::NotConnAck(_) => {
             LinkError::not_mqtt(options, error)
         }

@@ -65,11 +65,17 @@ impl PeersFile {
         change: impl FnOnce(&mut KnownPeers) -> Result<T, E>,
     ) -> Result<Result<T, E>, StateError> {
         let _lock = self.lock()?;
+        let before = self.seen;
         let mut peers = self.load()?;
+        // What somebody else changed has not been told by `load_if_changed` yet: a revocation, perhaps.
+        let untold = self.seen != before;
         let outcome = change(&mut peers);
         if outcome.is_ok() {
             atomic::write(&self.path, peers.to_string().as_bytes())?;
             self.seen = self.stamp();
+        }
+        if untold {
+            self.seen = before;
         }
         Ok(outcome)
     }
@@ -122,6 +128,20 @@ mod tests {
         assert_eq!(other.load_if_changed().unwrap().unwrap().iter().count(), 1);
         other.edit(|peers| peers.add(peer("valve", 2))).unwrap().unwrap();
         assert_eq!(one.load().unwrap().iter().count(), 2);
+    }
+
+    #[test]
+    fn an_edit_does_not_hide_what_others_changed_before_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("known_peers");
+        let (mut one, mut other) = (PeersFile::new(&path), PeersFile::new(&path));
+        one.edit(|peers| peers.add(peer("pump", 1))).unwrap().unwrap();
+        other.load().unwrap();
+        one.edit(|peers| Ok::<_, ()>(peers.revoke(&"pump".parse().unwrap()))).unwrap().unwrap();
+        other.edit(|peers| peers.add(peer("valve", 2))).unwrap().unwrap();
+        let told = other.load_if_changed().unwrap().unwrap();
+        assert!(told.by_name(&"pump".parse().unwrap()).unwrap().revoked);
+        assert!(other.load_if_changed().unwrap().is_none());
     }
 
     #[test]

@@ -89,9 +89,9 @@ pub fn start<R: CryptoRng + ?Sized>(input: &RequestInput<'_>, rng: &mut R) -> Re
     symmetric.mix_hash(&[&e]);
     request.extend_from_slice(&e);
 
-    let es = symmetric.mix_key(&*diffie_hellman(&ephemeral, publisher.point()));
+    let es = symmetric.mix_key(&diffie_hellman(&ephemeral, publisher.point()));
     symmetric.encrypt_and_hash(&es, input.identity.public().as_bytes(), &mut request)?;
-    let ss = symmetric.mix_key(&*input.identity.diffie_hellman(publisher.point()));
+    let ss = symmetric.mix_key(&input.identity.diffie_hellman(publisher.point()));
     symmetric.encrypt_and_hash(&ss, &input.payload.encode(), &mut request)?;
 
     let mac = hmac16(input.mac_key.expose(), &[&request]);
@@ -125,8 +125,8 @@ impl AwaitingGrant {
         let mut symmetric = self.symmetric.clone();
         symmetric.mix_hash(&[grant.header]);
         symmetric.mix_hash(&[grant.e]);
-        symmetric.mix_key(&*diffie_hellman(&self.ephemeral, &e));
-        let se = symmetric.mix_key(&*identity.diffie_hellman(&e));
+        symmetric.mix_key(&diffie_hellman(&self.ephemeral, &e));
+        let se = symmetric.mix_key(&identity.diffie_hellman(&e));
         let plain = symmetric.decrypt_and_hash(&se, grant.sealed)?;
         Ok(match GrantPayload::decode(&plain)? {
             GrantPayload::Granted { sctr, stream } => {

@@ -16,6 +16,8 @@ use crate::wire::{Grant, GrantPayload, Hello, Request, RequestPayload, Status};
 pub struct VerifiedRequest {
     symmetric: SymmetricState,
     e: PublicKey,
+    /// The key of its REQUESTs' mac, which is costly to make.
+    pub(crate) mac_key: RequestMacKey,
     /// Who asks.
     pub peer: IdentityPublic,
     /// Its counter, name and credential.
@@ -54,7 +56,7 @@ pub fn read_request(
     let e = parse_point(request.e)?;
     let mut symmetric = SymmetricState::new(request.header, &Hello::hash(hello_bytes), identity.public());
     symmetric.mix_hash(&[request.e]);
-    let es = symmetric.mix_key(&*identity.diffie_hellman(&e));
+    let es = symmetric.mix_key(&identity.diffie_hellman(&e));
     let key = symmetric.decrypt_and_hash(&es, request.sealed_key)?;
     let peer = IdentityPublic::from_bytes(&key)?;
     if peer.id() != request.subscriber {
@@ -64,12 +66,13 @@ pub fn read_request(
         return Err(HandshakeError::OwnKey);
     }
     let dh = identity.diffie_hellman(peer.point());
-    if !mac_verifies(request, &kdf::request_mac_key(&dh, identity.public(), &peer)) {
+    let mac_key = kdf::request_mac_key(&dh, identity.public(), &peer);
+    if !mac_verifies(request, &mac_key) {
         return Err(HandshakeError::NotAuthentic);
     }
     let ss = symmetric.mix_key(&dh);
     let payload = RequestPayload::decode(&symmetric.decrypt_and_hash(&ss, request.sealed_payload)?)?;
-    Ok(VerifiedRequest { symmetric, e, peer, payload })
+    Ok(VerifiedRequest { symmetric, e, mac_key, peer, payload })
 }
 
 impl VerifiedRequest {
@@ -113,8 +116,8 @@ impl VerifiedRequest {
         let e = point_bytes(&ephemeral.public_key());
         self.symmetric.mix_hash(&[&e]);
         grant.extend_from_slice(&e);
-        self.symmetric.mix_key(&*diffie_hellman(&ephemeral, &self.e));
-        let se = self.symmetric.mix_key(&*diffie_hellman(&ephemeral, self.peer.point()));
+        self.symmetric.mix_key(&diffie_hellman(&ephemeral, &self.e));
+        let se = self.symmetric.mix_key(&diffie_hellman(&ephemeral, self.peer.point()));
         self.symmetric.encrypt_and_hash(&se, &payload.encode(), &mut grant)?;
         Ok((grant, self.symmetric))
     }

@@ -70,9 +70,19 @@ impl Publisher {
         let request = Request::decode(message)?;
         let asker = request.subscriber;
         // A REQUEST that was answered before has the identical answer.
-        if let Some(grant) = self.roster.get(asker).and_then(|member| member.answer_to(message)) {
-            out.send.push(self.to_subscriber(asker, grant.to_vec()));
+        if let Some(member) = self.roster.get_mut(asker)
+            && let Some(grant) = member.answer_to(message).map(<[u8]>::to_vec)
+        {
+            // Replayed by the thousand it is still answered a few times a second only.
+            if !member.repeats.take(now.mono_ms) {
+                return Err(Reject::RateLimited);
+            }
+            out.send.push(self.to_subscriber(asker, grant));
             return Ok(());
+        }
+        // A replay of an older one must not use up the rate of the subscriber that it names.
+        if self.roster.get(asker).is_some_and(|member| member.is_replay(message)) {
+            return Err(Reject::Replay);
         }
         let Some(hello) = self.hello_named(request.hello) else { return self.retry(&request, message, now, out) };
         self.admit(&request, now)?;
@@ -80,10 +90,10 @@ impl Publisher {
         let verified = read_request(&self.identity, &hello, &request)?;
         self.counters.requests += 1;
 
-        let mac_key = request_mac_key(&self.identity, self.identity.public(), &verified.peer);
-        let fresh = Member::new(verified.peer.clone(), verified.payload.name.clone(), mac_key);
+        let fresh = Member::new(verified.peer.clone(), verified.payload.name.clone(), verified.mac_key.clone());
         let trust = &self.trust;
         let member = self.roster.admit(fresh, |key| trust.known().by_key(key).is_some());
+        member.remember_verified(message);
         if verified.payload.sctr <= member.sctr {
             // A replay gains nothing from the answer; a subscriber whose state was restored learns its counter.
             let refusal = verified.refuse(Status::StaleCounter, member.sctr, rng)?;
@@ -152,6 +162,11 @@ impl Publisher {
         }
     }
 
+    /// Whether a GRANT is what this key would get now.
+    pub(super) fn may_join(&self, key: &IdentityPublic, name: &PeerName) -> bool {
+        matches!(self.judge(key, name), Verdict::Grant(_))
+    }
+
     fn is_first(&self, id: PeerId) -> bool {
         self.approved.is_empty() || self.approved.contains(&id)
     }
@@ -209,9 +224,9 @@ impl Publisher {
         out: &mut Output,
     ) -> Result<(), Reject> {
         let ack = Ack::decode(message)?;
-        let id = self.roster.by_session(&ack.sid).ok_or(Reject::NoSession)?;
+        let id = self.roster.by_session(ack.sid).ok_or(Reject::NoSession)?;
         let member = self.roster.get_mut(id).ok_or(Reject::NoSession)?;
-        let pending = member.pending(&ack.sid).map(|session| session.ka.clone());
+        let pending = member.pending(ack.sid).map(|session| session.ka.clone());
         let active = member.active.as_ref().filter(|active| active.sid == ack.sid).map(|active| active.ka.clone());
         let ka = pending.as_ref().or(active.as_ref()).ok_or(Reject::NoSession)?;
         Ack::verify(message, ka).map_err(HandshakeError::from)?;
@@ -220,7 +235,7 @@ impl Publisher {
         }
         member.sctr = ack.sctr;
         match (pending.is_some(), ack.idx) {
-            (true, 0) => self.confirm(id, &ack.sid, now, rng, out),
+            (true, 0) => self.confirm(id, ack.sid, now, rng, out),
             // Nothing has been sealed for a session that is not confirmed.
             (true, _) => Err(Reject::NoSession),
             (false, 0) => self.repeat_keys(id, now, out),
@@ -232,7 +247,7 @@ impl Publisher {
     fn confirm<R: CryptoRng + ?Sized>(
         &mut self,
         id: PeerId,
-        sid: &[u8; 8],
+        sid: [u8; 8],
         now: Now,
         rng: &mut R,
         out: &mut Output,
@@ -240,7 +255,7 @@ impl Publisher {
         // Trust may have changed since the GRANT.
         let (key, name) =
             self.roster.get(id).map(|member| (member.key.clone(), member.name.clone())).ok_or(Reject::NoSession)?;
-        if !matches!(self.judge(&key, &name), Verdict::Grant(_)) {
+        if !self.may_join(&key, &name) {
             self.roster.get_mut(id).into_iter().for_each(Member::end);
             return Err(Reject::NoSession);
         }

@@ -24,7 +24,7 @@ use crate::topic::Control;
 use crate::trust::Trust;
 use crate::wire::{Hello, RunPositions, SUITE_1};
 use crate::{Now, Outgoing, Qos};
-use roster::Roster;
+use roster::{Member, Roster};
 use rotation::Rotation;
 use sealer::Sealer;
 
@@ -281,17 +281,22 @@ impl Publisher {
     /// The file of known peers has changed: whoever is no longer allowed loses the next stream.
     pub fn set_known<R: CryptoRng + ?Sized>(&mut self, known: KnownPeers, now: Now, rng: &mut R, out: &mut Output) {
         self.trust.set_known(known);
-        let gone: Vec<PeerId> = self
-            .roster
-            .active()
-            .filter(|(_, member, _)| self.trust.known().by_key(&member.key).is_none_or(|peer| peer.revoked))
-            .map(|(id, ..)| id)
-            .collect();
+        let gone: Vec<PeerId> =
+            self.roster.granted().filter(|(_, member)| !self.stays(member)).map(|(id, _)| id).collect();
         for id in &gone {
             self.dismiss(*id, rng, out);
         }
         if !gone.is_empty() {
             self.rotate(now, rng, out);
+        }
+    }
+
+    /// Whether a member with a session, or with a GRANT that it has not confirmed, keeps the stream that it holds.
+    fn stays(&self, member: &Member) -> bool {
+        match self.trust.known().by_key(&member.key) {
+            Some(peer) => !peer.revoked,
+            // A stranger is pinned when it confirms.
+            None => member.active.is_none() && self.may_join(&member.key, &member.name),
         }
     }
 
@@ -308,12 +313,16 @@ impl Publisher {
 
     /// One tick, or several where the topics do not fit in one.
     fn tick(&mut self, now: Now, qos: Qos, timed: bool, last: bool, out: &mut Output) {
-        for _ in 0..=MAX_TOPICS {
+        let mut waiting = usize::MAX;
+        loop {
             let Ok(payload) = self.sealer.tick(&self.older_runs, now.unix_ms, last) else { return };
             out.send.push(Outgoing { topic: Control::Tick.topic(self.id), payload, qos, retain: true });
-            if !self.sealer.has_unannounced() {
+            let left = self.sealer.unannounced_topics();
+            // A topic too long to be named beside the older runs waits until those are gone.
+            if left == 0 || left >= waiting {
                 break;
             }
+            waiting = left;
         }
         if timed {
             self.sealer.move_marks();
@@ -336,5 +345,48 @@ fn keys_message(publisher: PeerId, subscriber: PeerId, payload: Vec<u8>) -> Outg
 impl fmt::Debug for Publisher {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Publisher({}, {:?}, {} confirmed)", self.id, self.sealer, self.confirmed())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::trust::TrustMode;
+    use crate::wire::{Kind, MAX_TICK_LEN};
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng as _;
+
+    const NOW: Now = Now { mono_ms: 0, unix_ms: 0 };
+
+    fn publisher() -> (Publisher, ChaCha20Rng) {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let identity = IdentityKey::generate(&mut rng);
+        let trust = Trust::new(TrustMode::Strict, identity.public().id(), KnownPeers::default(), Vec::new());
+        let config = Config::new("publisher".parse().unwrap());
+        (Publisher::new(identity, trust, config, NOW, &mut rng), rng)
+    }
+
+    fn ticks(out: &Output) -> usize {
+        let ticks = out.send.iter().filter(|message| Kind::of(&message.payload) == Ok(Kind::Tick));
+        ticks.inspect(|tick| assert!(tick.payload.len() <= MAX_TICK_LEN)).count()
+    }
+
+    #[test]
+    fn many_topics_take_several_ticks_and_one_that_never_fits_takes_no_more() {
+        let (mut publisher, mut rng) = publisher();
+        for rotation in 0..4 {
+            for topic in 0..40 {
+                publisher.seal(&format!("{topic}/{}", "x".repeat(200)), b"").unwrap();
+            }
+            let mut out = Output::default();
+            publisher.poll(Now { mono_ms: 10_000 * (rotation + 1), unix_ms: 0 }, &mut rng, &mut out);
+            assert!((2..=8).contains(&ticks(&out)), "{} ticks", ticks(&out));
+            publisher.rotate(NOW, &mut rng, &mut Output::default());
+        }
+        publisher.seal(&"y".repeat(7_000), b"").unwrap();
+        let mut out = Output::default();
+        publisher.finish(NOW, &mut out);
+        assert!(ticks(&out) <= 2, "{} ticks", ticks(&out));
     }
 }

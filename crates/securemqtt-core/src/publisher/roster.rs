@@ -16,7 +16,9 @@ const MAX_PENDING: usize = 2;
 const MAX_ANSWERED: usize = 8;
 /// Strangers that are remembered.
 pub(super) const MAX_STRANGERS: usize = 256;
-/// REQUESTs a second that a pinned subscriber may have answered anew, and its burst.
+/// REQUESTs whose replay is recognised by its hash, for each subscriber.
+const MAX_VERIFIED: usize = 256;
+/// Burst and rate a second of a pinned subscriber's REQUESTs that are answered anew, and of repeated answers.
 const REQUEST_RATE: (u32, u32) = (8, 2);
 
 /// A session that the subscriber has confirmed.
@@ -44,8 +46,11 @@ pub(super) struct Member {
     pub(super) sctr: u64,
     pub(super) active: Option<Active>,
     pub(super) bucket: TokenBucket,
+    pub(super) repeats: TokenBucket,
     pending: VecDeque<SessionKeys>,
     answered: VecDeque<([u8; 16], Vec<u8>)>,
+    /// REQUESTs that verified, answered or not: their replays cost nothing.
+    verified: VecDeque<[u8; 16]>,
     /// When it was last heard of, to forget the oldest stranger.
     seen: u64,
 }
@@ -59,8 +64,10 @@ impl Member {
             sctr: 0,
             active: None,
             bucket: TokenBucket::new(REQUEST_RATE.0, REQUEST_RATE.1),
+            repeats: TokenBucket::new(REQUEST_RATE.0, REQUEST_RATE.1),
             pending: VecDeque::new(),
             answered: VecDeque::new(),
+            verified: VecDeque::new(),
             seen: 0,
         }
     }
@@ -69,6 +76,18 @@ impl Member {
     pub(super) fn answer_to(&self, request: &[u8]) -> Option<&[u8]> {
         let hash = sha256_prefix(&[request]);
         self.answered.iter().find(|(answered, _)| *answered == hash).map(|(_, grant)| grant.as_slice())
+    }
+
+    /// Whether this very REQUEST has verified before.
+    pub(super) fn is_replay(&self, request: &[u8]) -> bool {
+        self.verified.contains(&sha256_prefix(&[request]))
+    }
+
+    pub(super) fn remember_verified(&mut self, request: &[u8]) {
+        if self.verified.len() == MAX_VERIFIED {
+            self.verified.pop_front();
+        }
+        self.verified.push_back(sha256_prefix(&[request]));
     }
 
     pub(super) fn remember_answer(&mut self, request: &[u8], grant: &[u8]) {
@@ -86,13 +105,13 @@ impl Member {
         self.pending.push_back(session);
     }
 
-    pub(super) fn pending(&self, sid: &[u8; 8]) -> Option<&SessionKeys> {
-        self.pending.iter().find(|session| session.sid == *sid)
+    pub(super) fn pending(&self, sid: [u8; 8]) -> Option<&SessionKeys> {
+        self.pending.iter().find(|session| session.sid == sid)
     }
 
     /// Makes a confirmed session the active one.
-    pub(super) fn activate(&mut self, sid: &[u8; 8]) {
-        if let Some(at) = self.pending.iter().position(|session| session.sid == *sid) {
+    pub(super) fn activate(&mut self, sid: [u8; 8]) {
+        if let Some(at) = self.pending.iter().position(|session| session.sid == sid) {
             self.active = self.pending.remove(at).as_ref().map(Active::new);
         }
     }
@@ -130,10 +149,16 @@ impl Roster {
         self.members.iter().filter_map(|(id, member)| member.active.as_ref().map(|active| (*id, member, active)))
     }
 
+    /// The members that hold the stream: with a session, or with a GRANT that they have not confirmed.
+    pub(super) fn granted(&self) -> impl Iterator<Item = (PeerId, &Member)> {
+        let holds = |member: &Member| member.active.is_some() || !member.pending.is_empty();
+        self.members.iter().filter(move |(_, member)| holds(member)).map(|(id, member)| (*id, member))
+    }
+
     /// The member whose active or pending session this is.
-    pub(super) fn by_session(&self, sid: &[u8; 8]) -> Option<PeerId> {
+    pub(super) fn by_session(&self, sid: [u8; 8]) -> Option<PeerId> {
         let holds = |member: &Member| {
-            member.active.as_ref().is_some_and(|active| active.sid == *sid) || member.pending(sid).is_some()
+            member.active.as_ref().is_some_and(|active| active.sid == sid) || member.pending(sid).is_some()
         };
         self.members.iter().find(|(_, member)| holds(member)).map(|(id, _)| *id)
     }

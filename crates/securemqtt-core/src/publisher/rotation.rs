@@ -88,10 +88,10 @@ impl Publisher {
     /// Ends a subscriber's session with an authenticated notice.
     pub(super) fn dismiss<R: CryptoRng + ?Sized>(&mut self, id: PeerId, rng: &mut R, out: &mut Output) {
         let Some(member) = self.roster.get_mut(id) else { return };
-        if let Some(active) = member.active.as_mut() {
-            if active.chain.seal(&EntryPayload::Notice(Status::Revoked), rng).is_ok() {
-                out.send.push(keys_message(self.id, id, active.chain.keys()));
-            }
+        if let Some(active) = member.active.as_mut()
+            && active.chain.seal(&EntryPayload::Notice(Status::Revoked), rng).is_ok()
+        {
+            out.send.push(keys_message(self.id, id, active.chain.keys()));
         }
         member.end();
         if let Some(rotation) = self.rotation.as_mut() {

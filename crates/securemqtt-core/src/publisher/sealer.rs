@@ -7,10 +7,12 @@ use rand_core::CryptoRng;
 
 use crate::kdf;
 use crate::ledger::{Ledger, MAX_FRAMES, leaf};
-use crate::primitives::{AeadKey, NotAuthentic, SIGNATURE_LEN, TAG_LEN};
+use crate::primitives::{AeadKey, NotAuthentic, SIGNATURE_LEN, TAG_LEN, sha256};
 use crate::stream::{Signed, StreamSecret};
 use crate::topic::{InvalidTopic, validate_topic};
-use crate::wire::{FrameHeader, Kind, MAX_TICK_LEN, RunPositions, TickBody, TopicPosition, push_reading};
+use crate::wire::{
+    FrameHeader, Kind, MAX_TICK_LEN, OLDER_RUN_LEN, RunPositions, TickBody, TopicPosition, push_reading,
+};
 
 /// Sequence numbers after which a new run is due (2^31); the hard limit is 2^32 − 1.
 const SOFT_LIMIT: u32 = 1 << 31;
@@ -67,14 +69,16 @@ struct TopicSealer {
 
 impl TopicSealer {
     fn position(&self, topic: &str) -> TopicPosition {
-        let from = self.marks[0];
+        let reaches_back = self.ledger.digest(self.marks[0], self.next).map(|digest| (self.marks[0], digest));
+        // Sealed faster than ticks were sent, the ledger has lost leaves: then the digest claims nothing.
+        let (from, digest) = reaches_back.unwrap_or_else(|| (self.next, sha256(&[])));
         TopicPosition {
             topic: topic.to_owned(),
             // Nothing is kept for resending in this version.
             first_kept: self.next,
             from,
             next: self.next,
-            digest: self.ledger.digest(from, self.next).unwrap_or_default(),
+            digest,
         }
     }
 }
@@ -226,8 +230,9 @@ impl Sealer {
         let mut chosen = Vec::new();
         for (name, _) in names {
             let len = TopicPosition::encoded_len(name);
+            // A shorter one may still fit: a tick that has room for a topic names it, or the topic has no frames.
             if len > left {
-                break;
+                continue;
             }
             left -= len;
             chosen.push(name.clone());
@@ -236,24 +241,20 @@ impl Sealer {
         chosen.iter().filter_map(|name| self.topics.get(name).map(|topic| topic.position(name))).collect()
     }
 
-    /// Whether topics moved since they were last announced.
-    pub(crate) fn has_unannounced(&self) -> bool {
-        self.topics.values().any(|topic| topic.next != topic.announced)
+    /// How many topics moved since they were last announced.
+    pub(crate) fn unannounced_topics(&self) -> usize {
+        self.topics.values().filter(|topic| topic.next != topic.announced).count()
     }
 
     /// The final positions, for the ticks of the run that follows.
     pub(crate) fn final_positions(&mut self) -> RunPositions {
-        let topics = self.positions(MAX_TICK_LEN / 4);
+        let topics = self.positions(OLDER_RUN_LEN);
         RunPositions { run: self.run, stream: self.stream.id(), topics }
     }
 
     /// Seals and signs a TICK.
     pub(crate) fn tick(&mut self, older: &[RunPositions], clock_ms: u64, last: bool) -> Result<Vec<u8>, SealError> {
-        let older_len: usize = older
-            .iter()
-            .map(|run| 11 + run.topics.iter().map(|topic| TopicPosition::encoded_len(&topic.topic)).sum::<usize>())
-            .sum();
-        let room = MAX_TICK_LEN.saturating_sub(TICK_FIXED_LEN + older_len);
+        let room = TickBody::room(older);
         let topics = self.positions(room);
         for position in &topics {
             if let Some(topic) = self.topics.get_mut(&position.topic) {
@@ -295,5 +296,49 @@ impl Sealer {
 impl fmt::Debug for Sealer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(f, "Sealer({:?}, {} topics)", self.stream, self.topics.len())
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::identity::PeerId;
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng as _;
+
+    fn sealer() -> Sealer {
+        let mut rng = ChaCha20Rng::seed_from_u64(1);
+        let stream = StreamSecret::generate(PeerId::from_bytes([1; 16]), false, &mut rng);
+        Sealer::new(stream, "tick".to_owned(), &mut rng)
+    }
+
+    #[test]
+    fn a_digest_that_lost_leaves_claims_nothing() {
+        let mut sealer = sealer();
+        let count = u32::try_from(MAX_FRAMES).unwrap();
+        for _ in 0..count {
+            sealer.seal("t", b"").unwrap();
+        }
+        let position = sealer.positions(1_000).remove(0);
+        assert_eq!((position.from, position.next), (0, count));
+        sealer.seal("t", b"").unwrap();
+        let position = sealer.positions(1_000).remove(0);
+        assert_eq!((position.from, position.next), (count + 1, count + 1));
+        assert_eq!(position.digest, sha256(&[]));
+    }
+
+    #[test]
+    fn sealing_ends_with_an_error_before_a_number_repeats() {
+        let mut sealer = sealer();
+        sealer.seal("t", b"").unwrap();
+        sealer.topics.get_mut("t").unwrap().next = u32::MAX - 1;
+        assert_eq!(sealer.seal("t", b"").map(|(seq, _)| seq), Ok(u32::MAX - 1));
+        assert!(sealer.is_exhausting());
+        for _ in 0..2 {
+            assert_eq!(sealer.seal("t", b"").err(), Some(SealError::Exhausted));
+            assert_eq!(sealer.seal_batch("t", &[b"", b""]).err(), Some(SealError::Exhausted));
+        }
+        assert_eq!(sealer.seal_batch("u", &[]).err(), Some(SealError::Batch));
     }
 }

@@ -24,7 +24,7 @@ pub enum Event {
         /// Its key.
         key: IdentityPublic,
     },
-    /// A publisher that is not pinned, and the mode is strict.
+    /// A publisher that is not pinned, and the mode is strict or a person said no.
     UnknownPublisher {
         /// The name that it proposes.
         name: PeerName,

@@ -20,6 +20,8 @@ const MAX_STRANGERS: usize = 256;
 const MAX_REPORTED: usize = 1024;
 /// Streams that are held of one publisher.
 const MAX_STREAMS: usize = 16;
+/// How far a publisher's memory may move our counter.
+const MAX_CATCH_UP: u64 = 1 << 32;
 /// A RETRY is followed no faster than this.
 const RETRY_MS: u64 = 200;
 /// Confirms without an answer, after which there is a new handshake.
@@ -193,8 +195,9 @@ impl Subscriber {
 
     fn acknowledge(&mut self, id: PeerId, out: &mut Output) {
         let sctr = self.next_sctr(out);
-        let session = self.peers.get(&id).and_then(|peer| peer.session.as_ref());
-        session.into_iter().for_each(|session| Self::send_in(id, session.ack(sctr), out));
+        if let Some(session) = self.peers.get(&id).and_then(|peer| peer.session.as_ref()) {
+            Self::send_in(id, session.ack(sctr), out);
+        }
     }
 
     /// GRANT and RETRY.
@@ -268,7 +271,8 @@ impl Subscriber {
 
     /// The publisher remembers a counter that we have not used: our state was rolled back.
     fn catch_up(&mut self, id: PeerId, sctr: u64, out: &mut Output) {
-        if sctr <= self.sctr {
+        // No publisher can use up our counter: a lie moves it by a bounded step, and a larger one by nothing.
+        if sctr <= self.sctr || sctr - self.sctr > MAX_CATCH_UP {
             return;
         }
         self.sctr = sctr;
@@ -331,7 +335,9 @@ impl Subscriber {
         let Some(granted) = peer.undecided.take() else { return };
         if !allow {
             self.denied.insert(id);
-            self.peers.remove(&id);
+            if let Some(peer) = self.peers.remove(&id) {
+                out.events.push(Event::UnknownPublisher { name: peer.hello.name, key: peer.hello.key });
+            }
             return;
         }
         let (name, key) = (peer.hello.name.clone(), peer.hello.key.clone());
@@ -364,7 +370,7 @@ impl Subscriber {
         self.wake_at(due);
         out.events.push(Event::Keyed { id, name, first });
         self.acknowledge(id, out);
-        self.add_stream(id, &granted.stream, now, rng, out);
+        self.add_stream(id, &granted.stream, !first, now, rng, out);
     }
 
     pub(super) fn on_keys<R: CryptoRng + ?Sized>(
@@ -379,7 +385,7 @@ impl Subscriber {
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
         let name = peer.name.clone();
         // Of an older session, still retained: what it held came with the GRANT.
-        let Some(session) = peer.session_mut(&keys.sid) else { return Ok(()) };
+        let Some(session) = peer.session_mut(keys.sid) else { return Ok(()) };
         let before = session.chain.index();
         let opened = session.chain.open(&keys).map_err(|_| Reject::Keys)?;
         let is_new = session.chain.index() > before;
@@ -390,7 +396,7 @@ impl Subscriber {
         }
         for entry in opened.payloads {
             match entry {
-                EntryPayload::Stream(stream) => self.add_stream(id, &stream, now, rng, out),
+                EntryPayload::Stream(stream) => self.add_stream(id, &stream, true, now, rng, out),
                 EntryPayload::Notice(status) => {
                     out.events.push(Event::Dismissed { name: name.clone(), status });
                     self.peers.get_mut(&id).into_iter().for_each(|peer| {
@@ -406,29 +412,33 @@ impl Subscriber {
         Ok(())
     }
 
-    /// Holds a stream from its generation on; a tick that waited for it is tried again.
+    /// Holds a stream from its generation on; a tick that waited for it is tried again. A stream that began while we
+    /// had a session is `owed` to us: then what came before we opened its run is missed too.
     fn add_stream<R: CryptoRng + ?Sized>(
         &mut self,
         id: PeerId,
         grant: &StreamGrant,
+        owed: bool,
         now: Now,
         rng: &mut R,
         out: &mut Output,
     ) {
         let at = (id, grant.id);
-        if !self.streams.contains_key(&at) {
-            self.streams.insert(at, HeldStream::new(id, grant));
-            self.stream_order.push(at);
-            let held = self.stream_order.iter().filter(|(publisher, _)| *publisher == id).count();
-            if held > MAX_STREAMS {
-                self.drop_oldest_stream(id);
-            }
+        if self.streams.contains_key(&at) {
+            // Entry 1 repeats what the GRANT brought: a tick that this stream did not open then, it will not open now.
+            return;
+        }
+        self.streams.insert(at, HeldStream::new(id, grant, owed));
+        self.stream_order.push(at);
+        let held = self.stream_order.iter().filter(|(publisher, _)| *publisher == id).count();
+        if held > MAX_STREAMS {
+            self.drop_oldest_stream(id);
         }
         let parked = self.peers.get_mut(&id).and_then(|peer| peer.parked_tick.take());
-        if let Some(tick) = parked {
-            if let Err(why) = self.on_tick(id, &tick, now, rng, out) {
-                self.reject(&Control::Tick.topic(id), why, now, out);
-            }
+        if let Some(tick) = parked
+            && let Err(why) = self.on_tick(id, &tick, now, rng, out)
+        {
+            self.reject(&Control::Tick.topic(id), why, now, out);
         }
     }
 
@@ -452,14 +462,14 @@ impl Subscriber {
         let Some(at) = self.stream_order.iter().position(|(publisher, _)| *publisher == id) else { return };
         let (publisher, stream) = self.stream_order.remove(at);
         self.streams.remove(&(publisher, stream));
-        for (number, candidates) in &mut self.runs {
-            candidates.retain(|run| {
-                let gone = run.publisher == publisher && run.stream == stream;
-                if gone {
-                    self.closed_runs.insert((publisher, *number));
-                }
-                !gone
-            });
+        let mut dropped = 0;
+        for candidates in self.runs.values_mut() {
+            let before = candidates.len();
+            candidates.retain(|run| run.publisher != publisher || run.stream != stream);
+            dropped += before - candidates.len();
+        }
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.runs = peer.runs.saturating_sub(dropped);
         }
         self.runs.retain(|_, candidates| !candidates.is_empty());
     }

@@ -72,8 +72,6 @@ pub struct Subscriber {
     denied: HashSet<PeerId>,
     streams: HashMap<(PeerId, u32), HeldStream>,
     runs: HashMap<[u8; 5], Vec<Run>>,
-    /// Runs that were given up: they are never opened again.
-    closed_runs: HashSet<(PeerId, [u8; 5])>,
     /// The order in which streams and runs came, oldest first.
     stream_order: Vec<(PeerId, u32)>,
     parking: Parking,
@@ -108,7 +106,6 @@ impl Subscriber {
             denied: HashSet::new(),
             streams: HashMap::new(),
             runs: HashMap::new(),
-            closed_runs: HashSet::new(),
             stream_order: Vec::new(),
             parking: Parking::default(),
             sctr,
@@ -199,6 +196,15 @@ impl Subscriber {
         }
     }
 
+    /// The connection is up again: what went unanswered is repeated now, spread over a second where there is much of it.
+    pub fn connected<R: CryptoRng + ?Sized>(&mut self, now: Now, rng: &mut R) {
+        let spread = if self.peers.len() > MAX_EXACT_PEERS { 1000 } else { 100 };
+        for peer in self.peers.values_mut() {
+            peer.repeat_at(now.mono_ms + u64::from(rng.next_u32() % spread));
+        }
+        self.wake_at(now.mono_ms);
+    }
+
     /// Takes a message from the broker.
     pub fn handle<R: CryptoRng + ?Sized>(
         &mut self,
@@ -256,9 +262,9 @@ impl Subscriber {
 
     /// The next value of our counter; a lease is made durable before any of it is used.
     fn next_sctr(&mut self, out: &mut Output) -> u64 {
-        self.sctr += 1;
+        self.sctr = self.sctr.saturating_add(1);
         if self.sctr >= self.sctr_reserved {
-            self.sctr_reserved = self.sctr + COUNTER_LEASE;
+            self.sctr_reserved = self.sctr.saturating_add(COUNTER_LEASE);
             out.reserve_counter = Some(self.sctr_reserved);
         }
         self.sctr

@@ -6,7 +6,7 @@ use std::collections::{HashMap, VecDeque};
 const MAX_FRAMES: usize = 8192;
 /// Frames of one topic.
 const MAX_OF_TOPIC: usize = 2048;
-/// Bytes in all.
+/// Bytes in all, topics included.
 const MAX_BYTES: usize = 16 << 20;
 /// How long a frame waits.
 const MAX_AGE_MS: u64 = 600_000;
@@ -30,17 +30,18 @@ pub(super) struct Parking {
 impl Parking {
     /// Parks a frame, and says how many were dropped for it (itself, where its topic has had its share).
     pub(super) fn park(&mut self, topic: &str, run: [u8; 5], message: &[u8], now_ms: u64) -> u64 {
-        if self.of_topic.get(topic).is_some_and(|&count| count >= MAX_OF_TOPIC) || message.len() > MAX_BYTES {
+        let size = topic.len() + message.len();
+        if self.of_topic.get(topic).is_some_and(|&count| count >= MAX_OF_TOPIC) || size > MAX_BYTES {
             return 1;
         }
         let mut dropped = 0;
-        while self.queue.len() >= MAX_FRAMES || self.bytes + message.len() > MAX_BYTES {
+        while self.queue.len() >= MAX_FRAMES || self.bytes + size > MAX_BYTES {
             if self.pop_oldest().is_none() {
                 break;
             }
             dropped += 1;
         }
-        self.bytes += message.len();
+        self.bytes += size;
         *self.of_topic.entry(topic.to_owned()).or_default() += 1;
         self.queue.push_back(Parked { topic: topic.to_owned(), message: message.to_vec(), run, at_ms: now_ms });
         dropped
@@ -54,7 +55,9 @@ impl Parking {
         let (taken, kept): (VecDeque<_>, VecDeque<_>) =
             std::mem::take(&mut self.queue).into_iter().partition(|parked| parked.run == run);
         self.queue = kept;
-        taken.iter().for_each(|parked| self.forget(parked));
+        for parked in &taken {
+            self.forget(parked);
+        }
         taken.into()
     }
 
@@ -79,7 +82,7 @@ impl Parking {
     }
 
     fn forget(&mut self, parked: &Parked) {
-        self.bytes -= parked.message.len();
+        self.bytes -= parked.topic.len() + parked.message.len();
         if let Some(count) = self.of_topic.get_mut(&parked.topic) {
             *count -= 1;
             if *count == 0 {

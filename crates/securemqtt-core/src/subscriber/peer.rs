@@ -101,6 +101,8 @@ pub(super) struct Peer {
     pub(super) ticks: TokenBucket,
     pub(super) hellos: TokenBucket,
     pub(super) pulse: Pulse,
+    /// Runs that are open.
+    pub(super) runs: usize,
     /// Whether this is a stranger so far.
     pub(super) stranger: bool,
 }
@@ -111,6 +113,8 @@ pub(super) struct Pulse {
     pub(super) last_ms: Option<u64>,
     pub(super) interval_ms: u64,
     pub(super) silent: bool,
+    /// Our clock less the publisher's, by the fastest of its signed ticks.
+    offset_ms: Option<i64>,
 }
 
 /// Ticks are not expected more often than this.
@@ -125,6 +129,16 @@ impl Pulse {
         }
         self.last_ms = Some(now_ms);
         std::mem::take(&mut self.silent)
+    }
+
+    /// When a signed tick was sealed, by our clock: its way is taken to be as long as the shortest so far.
+    pub(super) fn sealed_ms(&mut self, clock_ms: u64, now_ms: u64) -> u64 {
+        let clock = i64::try_from(clock_ms).unwrap_or(i64::MAX);
+        let offset = i64::try_from(now_ms).unwrap_or(i64::MAX).saturating_sub(clock);
+        // One millisecond a tick makes room for clocks that drift.
+        let shortest = self.offset_ms.map_or(offset, |held| offset.min(held.saturating_add(1)));
+        self.offset_ms = Some(shortest);
+        u64::try_from(clock.saturating_add(shortest)).unwrap_or(0)
     }
 
     /// When three intervals without a tick are over.
@@ -148,10 +162,11 @@ impl Peer {
             last_request_ms: None,
             refused: None,
             parked_tick: None,
-            grants: TokenBucket::new(10, 2),
+            grants: TokenBucket::new(64, 32),
             ticks: TokenBucket::new(50, 25),
             hellos: TokenBucket::new(10, 1),
             pulse: Pulse::default(),
+            runs: 0,
             stranger,
         }
     }
@@ -186,11 +201,20 @@ impl Peer {
         Ok(sent.request)
     }
 
+    /// Repeats what is unanswered at a time.
+    pub(super) fn repeat_at(&mut self, at_ms: u64) {
+        let attempt = self.attempts.back_mut().map(|attempt| &mut attempt.resend);
+        let confirm = self.session.as_mut().and_then(|session| session.confirm.as_mut());
+        for resend in attempt.into_iter().chain(confirm) {
+            resend.at_ms = resend.at_ms.min(at_ms);
+        }
+    }
+
     /// When something is next due for this publisher.
     pub(super) fn due_ms(&self) -> u64 {
         let session = self.session.as_ref();
         [
-            self.request_ms,
+            self.request_ms.filter(|_| self.undecided.is_none()),
             self.attempts.back().map(|attempt| attempt.resend.at_ms),
             session.and_then(|session| session.confirm).map(|confirm| confirm.at_ms),
             session.map(|session| session.renew_ms),
@@ -203,7 +227,7 @@ impl Peer {
     }
 
     /// The session, current or previous, with this id.
-    pub(super) fn session_mut(&mut self, sid: &[u8; 8]) -> Option<&mut Session> {
-        [self.session.as_mut(), self.previous.as_mut()].into_iter().flatten().find(|session| session.sid == *sid)
+    pub(super) fn session_mut(&mut self, sid: [u8; 8]) -> Option<&mut Session> {
+        [self.session.as_mut(), self.previous.as_mut()].into_iter().flatten().find(|session| session.sid == sid)
     }
 }

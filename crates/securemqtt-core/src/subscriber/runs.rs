@@ -41,7 +41,6 @@ pub(super) struct TopicState {
 pub(super) struct Ahead {
     pub(super) end: u32,
     pub(super) at_ms: u64,
-    pub(super) clock_ms: u64,
 }
 
 /// A run: which stream it belongs to was learned from a verified tick.
@@ -54,6 +53,9 @@ pub(super) struct Run {
     pub(super) tick: Option<(u32, u64)>,
     /// Whether its last tick has come.
     pub(super) ended: bool,
+    /// The highest number of its ticks that verified under the stream's key, and whether there was one.
+    pub(super) seen: u32,
+    pub(super) beaten: bool,
 }
 
 /// A frame that verified.
@@ -68,7 +70,7 @@ pub(super) struct OpenedFrame {
 
 impl Run {
     pub(super) fn new(publisher: PeerId, stream: u32) -> Self {
-        Self { publisher, stream, topics: HashMap::new(), tick: None, ended: false }
+        Self { publisher, stream, topics: HashMap::new(), tick: None, ended: false, seen: 0, beaten: false }
     }
 
     /// Opens a FRAME or BATCH. Look cheaply, decrypt, then mark.
@@ -90,9 +92,8 @@ impl Run {
                     Some(_) => true,
                 }
             }
-            Some(_) => false,
             None if self.topics.len() >= MAX_TOPICS => return Err(Reject::ParkingFull),
-            None => false,
+            _ => false,
         };
         let body = self.decrypt(stream, topic, header, message, header_len)?;
         let readings = split_readings(header.kind, body)?;

@@ -22,6 +22,8 @@ pub(super) struct HeldStream {
     kept: VecDeque<(u8, GenerationSecret)>,
     /// The latest generation that a verified tick was sealed in: it bounds steps, and never makes one.
     announced: u8,
+    /// Whether the stream began while we had a session with its publisher.
+    pub(super) owed: bool,
 }
 
 /// The secret of a generation, with those stepped over to reach it: nothing is committed yet.
@@ -39,7 +41,7 @@ pub(super) enum NoSecret {
 }
 
 impl HeldStream {
-    pub(super) fn new(publisher: PeerId, grant: &StreamGrant) -> Self {
+    pub(super) fn new(publisher: PeerId, grant: &StreamGrant, owed: bool) -> Self {
         Self {
             publisher,
             id: grant.id,
@@ -47,6 +49,7 @@ impl HeldStream {
             verifier: grant.verifier.clone(),
             kept: VecDeque::from([(grant.generation, grant.secret.clone())]),
             announced: grant.generation,
+            owed,
         }
     }
 
@@ -79,7 +82,13 @@ impl HeldStream {
     pub(super) fn commit(&mut self, derived: Derived) {
         let latest = self.kept.back().map_or(0, |(generation, _)| *generation);
         self.kept.extend(derived.steps.into_iter().filter(|(generation, _)| *generation > latest));
-        while self.kept.len() > KEPT {
+        self.forget();
+    }
+
+    /// Only what a signed tick has left behind is forgotten: an insider who steps ahead pushes nothing out.
+    fn forget(&mut self) {
+        let oldest = usize::from(self.announced).saturating_sub(KEPT - 1);
+        while self.kept.len() > 1 && self.kept.front().is_some_and(|(held, _)| usize::from(*held) < oldest) {
             self.kept.pop_front();
         }
     }
@@ -87,10 +96,68 @@ impl HeldStream {
     /// Takes note of the generation of a tick whose signature verified.
     pub(super) fn announce(&mut self, generation: u8) {
         self.announced = self.announced.max(generation);
+        self.forget();
+    }
+
+    pub(super) fn announced(&self) -> u8 {
+        self.announced
     }
 
     #[cfg(test)]
     pub(super) fn latest(&self) -> Option<u8> {
         self.kept.back().map(|(generation, _)| *generation)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::stream::StreamSecret;
+    use rand_chacha::ChaCha20Rng;
+    use rand_core::SeedableRng as _;
+
+    fn held(generation: u8) -> (StreamSecret, HeldStream) {
+        let publisher = PeerId::from_bytes([1; 16]);
+        let mut secret = StreamSecret::generate(publisher, false, &mut ChaCha20Rng::seed_from_u64(1));
+        (0..generation).for_each(|_| assert!(secret.step()));
+        let held = HeldStream::new(publisher, &secret.grant(), false);
+        (secret, held)
+    }
+
+    #[test]
+    fn a_generation_is_kept_only_by_commit() {
+        let (mut secret, mut stream) = held(3);
+        let derived = stream.derive(5, FRAME_STEPS).unwrap();
+        assert_eq!(stream.latest(), Some(3), "deriving leaves the state as it was");
+        (0..2).for_each(|_| assert!(secret.step()));
+        assert_eq!(derived.secret.expose(), secret.secret().expose());
+        stream.commit(derived);
+        assert_eq!(stream.latest(), Some(5));
+    }
+
+    #[test]
+    fn what_is_too_far_or_before_the_grant_has_no_secret() {
+        let (_, mut stream) = held(3);
+        assert_eq!(stream.derive(2, FRAME_STEPS).err(), Some(NoSecret::BeforeGrant));
+        assert!(stream.derive(19, FRAME_STEPS).is_ok());
+        assert_eq!(stream.derive(20, FRAME_STEPS).err(), Some(NoSecret::TooFar));
+        assert_eq!(stream.derive(255, FRAME_STEPS).err(), Some(NoSecret::TooFar));
+        stream.announce(100);
+        assert!(stream.derive(116, FRAME_STEPS).is_ok());
+        assert_eq!(stream.latest(), Some(3), "a tick raises the bound and nothing else");
+    }
+
+    #[test]
+    fn the_last_generations_are_kept_for_late_frames() {
+        let (_, mut stream) = held(0);
+        for generation in 1..=20 {
+            let derived = stream.derive(generation, FRAME_STEPS).unwrap();
+            stream.commit(derived);
+        }
+        assert!(stream.derive(0, FRAME_STEPS).is_ok(), "frames alone push nothing out");
+        stream.announce(20);
+        assert!(stream.derive(13, FRAME_STEPS).is_ok());
+        assert_eq!(stream.derive(12, FRAME_STEPS).err(), Some(NoSecret::BeforeGrant));
     }
 }

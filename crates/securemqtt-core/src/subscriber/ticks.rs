@@ -15,11 +15,13 @@ use crate::wire::{FrameHeader, Kind, RunPositions, TickBody, TopicPosition};
 
 /// Publishers that may claim one run number: each is tried, so that nobody squats a run.
 const MAX_CANDIDATES: usize = 4;
+/// Runs of one publisher that are open at a time.
+const MAX_RUNS: usize = 64;
 /// A signature is checked at least this often.
 const CHECK_MS: u64 = 60_000;
 /// How long a gap may fill before it is reported.
 const GRACE_MS: u64 = 2_000;
-/// How long an accepted frame may stay unannounced, by both clocks, before it counts as forged.
+/// How long an accepted frame may stay unannounced, before a tick that is sealed after it makes it a forgery.
 const UNANNOUNCED_MS: u64 = 5_000;
 /// Ranges that are reported at one time for one topic.
 const MAX_REPORTS: usize = 64;
@@ -58,15 +60,17 @@ impl Subscriber {
             self.park_tick(id, message, now, rng);
             return Ok(());
         };
-        if self.closed_runs.contains(&(id, header.run)) {
-            return Ok(());
+        let check = self.needs_check(id, &tick, now);
+        if check {
+            self.check_signature(id, &tick, &message[..header_len])?;
         }
-        self.beat(id, &tick, now, out);
-        if !self.needs_check(id, &tick, now) {
-            return Ok(());
+        let last = tick.body.last;
+        if check {
+            self.apply(id, tick, now, out);
         }
-        self.check_signature(id, &tick, &message[..header_len])?;
-        self.apply(id, tick, now, out);
+        if self.is_news(id, header) {
+            self.beat(id, last, now, out);
+        }
         Ok(())
     }
 
@@ -106,12 +110,22 @@ impl Subscriber {
         }
     }
 
-    fn beat(&mut self, id: PeerId, tick: &OpenedTick, now: Now, out: &mut Output) {
+    /// Whether a tick is later than all before it: the replay of an old one is no sign of life.
+    fn is_news(&mut self, id: PeerId, header: FrameHeader) -> bool {
+        let runs = self.runs.get_mut(&header.run);
+        let Some(run) = runs.and_then(|runs| runs.iter_mut().find(|run| run.publisher == id)) else { return false };
+        let news = !run.beaten || header.seq > run.seen;
+        run.beaten = true;
+        run.seen = run.seen.max(header.seq);
+        news
+    }
+
+    fn beat(&mut self, id: PeerId, last: bool, now: Now, out: &mut Output) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         if peer.pulse.beat(now.mono_ms) {
             out.events.push(Event::Back { name: peer.name.clone() });
         }
-        if tick.body.last {
+        if last {
             peer.pulse.last_ms = None;
         }
         let at = peer.due_ms();
@@ -123,12 +137,23 @@ impl Subscriber {
     fn needs_check(&self, id: PeerId, tick: &OpenedTick, now: Now) -> bool {
         let run = self.find_run(id, tick.header.run);
         let Some((run, (_, checked_ms))) = run.and_then(|run| run.tick.map(|tick| (run, tick))) else { return true };
-        let opens = tick.body.runs.iter().any(|positions| self.find_run(id, positions.run).is_none());
-        let contradicts = tick.body.runs[0].topics.iter().any(|position| match run.topics.get(&position.topic) {
-            Some(state) => state.disagrees(position),
-            None => position.next > 0,
+        let opens = tick.body.runs.iter().any(|positions| {
+            self.streams.contains_key(&(id, positions.stream)) && self.find_run(id, positions.run).is_none()
         });
-        opens || tick.body.last || contradicts || checked_ms + CHECK_MS <= now.mono_ms
+        // Of older runs too: what is added to them after their end shows nowhere else.
+        let contradicts = tick.body.runs.iter().enumerate().any(|(index, positions)| {
+            self.find_run(id, positions.run).is_some_and(|run| {
+                let mut wanted = positions.topics.iter().filter(|position| self.wants(&position.topic));
+                wanted.any(|position| {
+                    run.topics.get(&position.topic).map_or(position.next > 0, |state| state.disagrees(position))
+                }) || !run.unnamed(&tick.body, index).is_empty()
+            })
+        });
+        let stream = self.streams.get(&(id, tick.stream));
+        let steps = stream.is_some_and(|stream| stream.announced() < tick.header.generation);
+        // A number out of turn: a tick was lost, or this one is a replay, or the one before was forged.
+        let in_turn = run.seen.checked_add(1) == Some(tick.header.seq);
+        opens || tick.body.last || contradicts || steps || !in_turn || checked_ms + CHECK_MS <= now.mono_ms
     }
 
     fn find_run(&self, id: PeerId, number: [u8; 5]) -> Option<&Run> {
@@ -149,9 +174,15 @@ impl Subscriber {
             stream.announce(tick.header.generation);
         }
         drop(tick.derived);
+        // A tick that was held back on its way accuses nobody of what it could not know.
+        let sealed_ms = self.peers.get_mut(&id).map_or(0, |peer| peer.pulse.sealed_ms(tick.body.clock_ms, now.mono_ms));
         for (index, positions) in tick.body.runs.iter().enumerate() {
             let opened = self.open_run(id, positions, index == 0);
-            self.take_positions(id, positions, tick.body.clock_ms, opened, now, out);
+            let mut positions = positions.clone();
+            positions
+                .topics
+                .extend(self.find_run(id, positions.run).map(|run| run.unnamed(&tick.body, index)).unwrap_or_default());
+            self.take_positions(id, &positions, sealed_ms, opened, now, out);
             if opened {
                 self.unpark(positions.run, now, out);
             }
@@ -166,16 +197,15 @@ impl Subscriber {
 
     /// Opens a run if it is new and its stream is held. Returns whether it is new.
     fn open_run(&mut self, id: PeerId, positions: &RunPositions, own: bool) -> bool {
-        if self.find_run(id, positions.run).is_some()
-            || self.closed_runs.contains(&(id, positions.run))
-            || !self.streams.contains_key(&(id, positions.stream))
-        {
+        if self.find_run(id, positions.run).is_some() || !self.streams.contains_key(&(id, positions.stream)) {
             return false;
         }
+        let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.runs < MAX_RUNS) else { return false };
         let candidates = self.runs.entry(positions.run).or_default();
         if candidates.len() >= MAX_CANDIDATES {
             return false;
         }
+        peer.runs += 1;
         let mut run = Run::new(id, positions.stream);
         run.ended = !own;
         candidates.push(run);
@@ -186,21 +216,22 @@ impl Subscriber {
         &mut self,
         id: PeerId,
         positions: &RunPositions,
-        clock_ms: u64,
+        sealed_ms: u64,
         opened: bool,
         now: Now,
         out: &mut Output,
     ) {
+        let owed = self.streams.get(&(id, positions.stream)).is_some_and(|stream| stream.owed);
         for position in positions.topics.iter().filter(|position| self.wants(&position.topic)).collect::<Vec<_>>() {
             let run =
                 self.runs.get_mut(&positions.run).and_then(|runs| runs.iter_mut().find(|run| run.publisher == id));
             let Some(run) = run else { return };
             let state = run.topics.entry(position.topic.clone()).or_default();
-            if opened {
+            if opened && !owed {
                 // The run was under way before we could read it.
                 state.baseline = position.next;
             }
-            let forged = state.check(position, clock_ms, now.mono_ms);
+            let forged = state.check(position, sealed_ms, now.mono_ms);
             let gap = !state.window.contains(state.baseline.min(position.next), position.next);
             if gap {
                 state.gap = Some((state.gap.map_or(now.mono_ms + GRACE_MS, |(at, _)| at), position.next));
@@ -251,6 +282,25 @@ impl Subscriber {
     }
 }
 
+impl Run {
+    /// Topics of which frames were accepted, though a tick rules them out: they stand at zero.
+    fn unnamed(&self, body: &TickBody, index: usize) -> Vec<TopicPosition> {
+        let named = |topic: &str| body.runs[index].topics.iter().any(|position| position.topic == topic);
+        let accepted = self.topics.iter().filter(|(_, state)| state.window.end() > 0);
+        accepted
+            .map(|(topic, _)| topic)
+            .filter(|topic| body.rules_out(index, topic) && !named(topic))
+            .map(|topic| TopicPosition {
+                topic: topic.clone(),
+                first_kept: 0,
+                from: 0,
+                next: 0,
+                digest: crate::primitives::sha256(&[]),
+            })
+            .collect()
+    }
+}
+
 impl TopicState {
     /// Whether a position may lead to a verdict: then its signature must be checked.
     fn disagrees(&self, position: &TopicPosition) -> bool {
@@ -260,7 +310,7 @@ impl TopicState {
     }
 
     /// Holds a verified position against what was accepted; returns what must have been forged.
-    fn check(&mut self, position: &TopicPosition, clock_ms: u64, now_ms: u64) -> Option<(u32, u32)> {
+    fn check(&mut self, position: &TopicPosition, sealed_ms: u64, now_ms: u64) -> Option<(u32, u32)> {
         let digest = self.ledger.digest(position.from, position.next);
         let contradicted =
             digest.is_some_and(|digest| digest != position.digest).then_some((position.from, position.next));
@@ -268,16 +318,13 @@ impl TopicState {
         if digest.is_some() {
             self.ledger.forget_below(position.from);
         }
-        let unannounced = self.ahead.filter(|ahead| {
-            ahead.end > position.next
-                && now_ms >= ahead.at_ms + UNANNOUNCED_MS
-                && clock_ms >= ahead.clock_ms + UNANNOUNCED_MS
-        });
+        let unannounced =
+            self.ahead.filter(|ahead| ahead.end > position.next && sealed_ms >= ahead.at_ms + UNANNOUNCED_MS);
         let end = self.window.end();
         self.ahead = match self.ahead {
             _ if end <= position.next => None,
             Some(ahead) if ahead.end > position.next => Some(ahead),
-            _ => Some(Ahead { end, at_ms: now_ms, clock_ms }),
+            _ => Some(Ahead { end, at_ms: now_ms }),
         };
         let (from, to) = contradicted.or(unannounced.map(|ahead| (position.next, ahead.end)))?;
         if to <= self.forged_to {

@@ -127,7 +127,7 @@ impl GrantPayload {
             Self::Granted { sctr, stream } => {
                 out.push(0);
                 out.extend_from_slice(&sctr.to_be_bytes());
-                out.extend_from_slice(&*stream.encode());
+                out.extend_from_slice(&stream.encode());
             }
             Self::Refused { sctr, status } => {
                 out.push(*status as u8);

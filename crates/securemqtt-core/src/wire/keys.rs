@@ -107,7 +107,7 @@ impl EntryPayload {
         match self {
             Self::Stream(stream) => {
                 out.push(1);
-                out.extend_from_slice(&*stream.encode());
+                out.extend_from_slice(&stream.encode());
             }
             Self::Notice(status) => out.extend_from_slice(&[2, *status as u8]),
         }

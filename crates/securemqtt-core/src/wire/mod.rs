@@ -21,6 +21,7 @@ pub use keys::{Entry, EntryPayload, Keys, MAX_ENTRIES};
 pub use reader::{Reader, push_varint};
 pub use request::{REQUEST_MAC_LEN, Request, RequestPayload};
 pub use retry::Retry;
+pub(crate) use tick::OLDER_RUN_LEN;
 pub use tick::{MAX_TICK_LEN, RunPositions, TickBody, TopicPosition};
 
 /// The version of the protocol, the high nibble of every type byte.

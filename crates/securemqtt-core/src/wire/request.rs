@@ -1,5 +1,7 @@
 //! REQUEST: the first handshake message.
 
+use std::fmt;
+
 use super::{Kind, Reader, SUITE_1, WireError};
 use crate::identity::PeerId;
 use crate::peers::PeerName;
@@ -88,7 +90,7 @@ impl<'a> Request<'a> {
 /// ```text
 ///  sctr 8 | length 1 | name | length 2 | credential
 /// ```
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct RequestPayload {
     /// The subscriber's counter.
     pub sctr: u64,
@@ -130,5 +132,12 @@ impl RequestPayload {
         let credential = reader.take(length)?.to_vec();
         reader.finish()?;
         Ok(Self { sctr, name, credential })
+    }
+}
+
+// A credential is its bearer's secret.
+impl fmt::Debug for RequestPayload {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "RequestPayload({}, sctr {}, credential of {} bytes)", self.name, self.sctr, self.credential.len())
     }
 }

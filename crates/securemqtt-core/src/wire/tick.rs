@@ -5,6 +5,10 @@ use crate::primitives::SIGNATURE_LEN;
 
 /// A tick's limit in bytes, sealed.
 pub const MAX_TICK_LEN: usize = 8 * 1024;
+/// Bytes of a tick besides its topics and older runs, generously.
+const FIXED_LEN: usize = 256;
+/// Bytes of the topics of an older run.
+pub(crate) const OLDER_RUN_LEN: usize = MAX_TICK_LEN / 4;
 
 /// The plaintext of a TICK, before its signature.
 ///
@@ -95,7 +99,25 @@ impl TickBody {
     }
 }
 
+impl TickBody {
+    /// Bytes for the topics of a tick's own run, beside the older runs that it names.
+    pub(crate) fn room(older: &[RunPositions]) -> usize {
+        let older_len: usize = older.iter().map(|run| 11 + run.topics_len()).sum();
+        MAX_TICK_LEN.saturating_sub(FIXED_LEN + older_len)
+    }
+
+    /// Whether a topic that this tick does not name has no frames in its run: there was room to name it.
+    pub(crate) fn rules_out(&self, index: usize, topic: &str) -> bool {
+        let room = if index == 0 { Self::room(&self.runs[1..]) } else { OLDER_RUN_LEN };
+        self.runs[index].topics_len() + TopicPosition::encoded_len(topic) <= room
+    }
+}
+
 impl RunPositions {
+    fn topics_len(&self) -> usize {
+        self.topics.iter().map(|topic| TopicPosition::encoded_len(&topic.topic)).sum()
+    }
+
     fn decode(reader: &mut Reader<'_>) -> Result<Self, WireError> {
         let run = reader.array()?;
         let stream = reader.u32()?;

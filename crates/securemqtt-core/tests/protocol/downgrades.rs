@@ -11,10 +11,8 @@ use crate::network::{Fate, Net, Sent, Who, is, key, known, name};
 
 /// 33 bytes and others that are not a compressed point, and one that is: the mirror image of ours.
 fn bad_points(good: &[u8; 33]) -> Vec<Vec<u8>> {
-    let mut points: Vec<Vec<u8>> = [0x00, 0x04, 0x05, 0x06, 0x07, 0xff]
-        .into_iter()
-        .map(|prefix| [&[prefix], &good[1..]].concat())
-        .collect();
+    let mut points: Vec<Vec<u8>> =
+        [0x00, 0x04, 0x05, 0x06, 0x07, 0xff].into_iter().map(|prefix| [&[prefix], &good[1..]].concat()).collect();
     let off_curve = (0..=255)
         .map(|byte| [&[0x02], &[byte; 32][..]].concat())
         .find(|point| IdentityPublic::from_bytes(point).is_err())

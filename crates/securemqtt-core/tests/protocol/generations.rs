@@ -110,7 +110,8 @@ fn an_insider_cannot_push_the_current_generation_out() {
     }
     net.settle();
     for n in 0..3 {
-        net.send(0, "t/a", format!("after {n}").as_bytes());
+        // One on the topic whose key is at hand, the others where it must be derived.
+        net.send(0, &format!("t/{}", ["a", "c", "d"][n]), format!("after {n}").as_bytes());
     }
     net.run(1_000);
     let readings = net.readings(0);

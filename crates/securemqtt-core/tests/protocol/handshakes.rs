@@ -198,7 +198,8 @@ fn messages_reflected_to_their_sender_or_to_another_are_ignored() {
     let (first, second) = (net.subscribers[0].engine.id(), net.subscribers[1].engine.id());
     let before = net.publishers[0].engine.counters();
     for sent in net.log.clone().into_iter().filter(|sent| !sent.payload.is_empty()) {
-        for topic in [Control::In, Control::To(first), Control::To(second), Control::Keys(first), Control::Keys(second)] {
+        for topic in [Control::In, Control::To(first), Control::To(second), Control::Keys(first), Control::Keys(second)]
+        {
             net.inject(&topic.topic(id), sent.payload.clone());
         }
         net.run(1_000);

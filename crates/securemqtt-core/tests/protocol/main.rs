@@ -1,50 +1,43 @@
 //! Protocol behaviour, with peers in memory and an adversarial network: no socket, no sleep.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    missing_docs,
-    unreachable_pub,
-    reason = "tests"
-)]
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub, reason = "tests")]
 
 // The world of a test, and the attackers in it.
 mod insider;
 mod network;
 
-/// Who reads what, in which order things may start.
-mod sessions;
-/// Duplicated, replayed, forged and lost handshake messages.
-mod handshakes;
-/// Who is refused, and what each side is told.
-mod refusals;
-/// Strangers, first peers and a person's decision.
-mod trust;
+/// Several readings in one message.
+mod batches;
+/// Many publishers and many subscribers.
+mod crowds;
 /// Points, suites, challenges and keys that are not what they claim to be.
 mod downgrades;
-/// New streams: when they start, and who gets them.
-mod rotations;
-/// What a revoked subscriber still can do.
-mod revocations;
-/// Steps of the ratchet, late frames and forged generations.
-mod generations;
+/// Floods of junk.
+mod floods;
 /// What another subscriber can forge, and how it is found.
 mod forgeries;
-/// What leaked keys open.
-mod leaks;
 /// Missing, withheld and late readings.
 mod gaps;
+/// Steps of the ratchet, late frames and forged generations.
+mod generations;
+/// Duplicated, replayed, forged and lost handshake messages.
+mod handshakes;
+/// What leaked keys open.
+mod leaks;
 /// Frames that arrive before their key.
 mod parking;
 /// Silence, return and the end of a run.
 mod pulse;
-/// Several readings in one message.
-mod batches;
-/// Floods of junk.
-mod floods;
-/// Many publishers and many subscribers.
-mod crowds;
+/// Who is refused, and what each side is told.
+mod refusals;
+/// What a revoked subscriber still can do.
+mod revocations;
+/// New streams: when they start, and who gets them.
+mod rotations;
 /// Random schedules.
 mod schedules;
+/// Who reads what, in which order things may start.
+mod sessions;
 /// Random and mutated messages.
 mod totality;
+/// Strangers, first peers and a person's decision.
+mod trust;

@@ -98,6 +98,7 @@ pub struct Net {
     pub adversary: Option<Filter>,
     /// What the adversary holds back.
     pub held: Vec<(Who, Sent)>,
+    restarts: u64,
 }
 
 impl Net {
@@ -111,6 +112,7 @@ impl Net {
             log: Vec::new(),
             adversary: None,
             held: Vec::new(),
+            restarts: 0,
         }
     }
 
@@ -149,7 +151,9 @@ impl Net {
     pub fn restart_publisher(&mut self, index: usize, identity: &IdentityKey) {
         let mode = self.publishers[index].engine.trust().mode();
         let peers = self.publishers[index].engine.trust().known().clone();
-        let mut rng = rng(5_000 + 100 * self.now.mono_ms + index as u64);
+        // No two processes may draw the same run.
+        self.restarts += 1;
+        let mut rng = rng((self.restarts << 32) + self.now.mono_ms);
         let trust = Trust::new(mode, identity.public().id(), peers, Vec::new());
         let config = self.publishers[index].config.clone();
         let engine = publisher::Publisher::new(identity.clone(), trust, config.clone(), self.now, &mut rng);
@@ -385,7 +389,12 @@ impl Net {
         let reading = format!("works at {}", self.log.len());
         self.send(0, "t/works", reading.as_bytes());
         self.settle();
-        assert_eq!(self.readings(0).last(), Some(&reading), "a reading does not arrive: {:?}", self.subscribers[0].events);
+        assert_eq!(
+            self.readings(0).last(),
+            Some(&reading),
+            "a reading does not arrive: {:?}",
+            self.subscribers[0].events
+        );
     }
 
     /// The last message of one kind that was published.

@@ -30,12 +30,7 @@ fn an_unknown_subscriber_is_told_so() {
     let refused = net.publishers[0].events.iter().find(|event| matches!(event, PubEvent::Refused { .. }));
     assert_eq!(
         refused,
-        Some(&PubEvent::Refused {
-            name: name("sub0"),
-            key: s.public().clone(),
-            status: Status::Unknown,
-            pinned: None
-        })
+        Some(&PubEvent::Refused { name: name("sub0"), key: s.public().clone(), status: Status::Unknown, pinned: None })
     );
     net.send(0, "t/a", b"not for it");
     net.run(1_000);
@@ -48,10 +43,10 @@ fn an_unknown_publisher_is_reported_once_and_not_asked() {
     net.add_publisher(&key(1), TrustMode::AcceptNew, known(&[]));
     net.add_subscriber(&key(2), TrustMode::Strict, known(&[]), &["t/#"]);
     net.run(60_000);
-    assert_eq!(net.subscribers[0].events, [SubEvent::UnknownPublisher {
-        name: name("pub0"),
-        key: key(1).public().clone()
-    }]);
+    assert_eq!(
+        net.subscribers[0].events,
+        [SubEvent::UnknownPublisher { name: name("pub0"), key: key(1).public().clone() }]
+    );
     assert!(net.all_of(Kind::Request).is_empty());
 }
 
@@ -107,11 +102,14 @@ fn a_pinned_name_with_another_key_is_refused_by_the_subscriber_in_every_mode() {
         net.add_publisher(&other, TrustMode::AcceptNew, known(&[]));
         net.add_subscriber(&s, mode, known(&[("pub0", &pinned)]), &["t/#"]);
         net.run(30_000);
-        assert_eq!(net.subscribers[0].events, [SubEvent::KeyChanged {
-            name: name("pub0"),
-            pinned: pinned.public().fingerprint(),
-            shown: other.public().clone()
-        }]);
+        assert_eq!(
+            net.subscribers[0].events,
+            [SubEvent::KeyChanged {
+                name: name("pub0"),
+                pinned: pinned.public().fingerprint(),
+                shown: other.public().clone()
+            }]
+        );
         assert!(net.all_of(Kind::Request).is_empty(), "{mode:?}");
     }
 }

@@ -142,7 +142,8 @@ fn more_rotations_than_keys_can_hold_are_reported_and_the_last_stream_is_read() 
         net.rotate(0);
     }
     net.run(12_000);
-    let dropped = net.publishers[0].events.iter().filter(|event| matches!(event, PubEvent::EntryDropped { .. })).count();
+    let dropped =
+        net.publishers[0].events.iter().filter(|event| matches!(event, PubEvent::EntryDropped { .. })).count();
     assert_eq!(dropped, 6);
     net.reconnect_subscriber(0);
     net.run(3_000);

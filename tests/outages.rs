@@ -1,0 +1,176 @@
+use std::collections::BTreeSet;
+use std::fs;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use crate::broker::{Broker, Setup};
+use crate::eavesdropper::Eavesdropper;
+use crate::parties::{KEYED, RAW, conversation, introduced, reading, readings};
+use crate::process::{PATIENCE, Running};
+
+/// Ticks tell what is missing; these come often.
+const TICKS: [&str; 2] = ["--tick-every", "300ms"];
+
+/// The numbers of the readings that a subscriber with `-F "%c %p"` has shown, each checked against its payload.
+fn shown(subscriber: &Running) -> Vec<usize> {
+    let number = |line: &String| {
+        let (number, payload) = line.split_once(' ').unwrap();
+        let number = number.parse().unwrap();
+        assert_eq!(payload, reading(number));
+        number
+    };
+    subscriber.stdout().iter().map(number).collect()
+}
+
+/// The numbers in `Missing: ward-7 "telemetry/ward-7" 3..5, not received`.
+fn missing(subscriber: &Running) -> BTreeSet<usize> {
+    let stderr = subscriber.stderr();
+    let spans =
+        stderr.iter().filter_map(|line| line.strip_prefix("[Subscriber] Missing: ward-7 \"telemetry/ward-7\" "));
+    spans
+        .flat_map(|span| {
+            let (from, last) = span.split_once(',').unwrap().0.split_once("..").unwrap();
+            from.parse::<usize>().unwrap()..=last.parse::<usize>().unwrap()
+        })
+        .collect()
+}
+
+/// This promise: no reading twice, and what did not arrive is reported.
+#[test]
+fn a_broker_restarted_under_load_costs_nothing_unseen() {
+    const COUNT: usize = 3_000;
+    let Some(mut broker) = Setup::new().restartable().start() else { return };
+    let (publisher, subscriber) = introduced();
+    let file = publisher.state().join("readings.jsonl");
+    fs::write(&file, readings(0..COUNT).join("\n")).unwrap();
+    let mut reading_on = subscriber.at(&broker).args(["-F", "%c %p"]).start();
+    reading_on.wait_for("Connected to broker");
+    let input = ["-f", file.to_str().unwrap(), "--interval", "1ms", "--linger", "6s"];
+    let mut publishing = publisher.at(&broker).args(input).args(TICKS).start();
+    for lines in [COUNT / 6, COUNT / 3, COUNT / 2] {
+        let is_past = |line: &str| line.split_once(' ').and_then(|(number, _)| number.parse().ok()) >= Some(lines);
+        reading_on.wait_for_line(is_past, PATIENCE);
+        // It has no disk: sessions, queues and retained messages are gone each time.
+        broker.restart();
+    }
+    assert_eq!(publishing.wait_exit(PATIENCE * 2), 0);
+    let deadline = Instant::now() + PATIENCE;
+    while shown(&reading_on).len() + missing(&reading_on).len() < COUNT && Instant::now() < deadline {
+        thread::sleep(Duration::from_millis(20));
+    }
+    assert_eq!(reading_on.interrupt(), 0);
+    let shown = shown(&reading_on);
+    let once: BTreeSet<usize> = shown.iter().copied().collect();
+    assert_eq!(once.len(), shown.len(), "a reading was shown twice");
+    let missing: BTreeSet<usize> = missing(&reading_on).difference(&once).copied().collect();
+    let accounted: BTreeSet<usize> = once.union(&missing).copied().collect();
+    assert_eq!(accounted, (0..COUNT).collect(), "neither shown nor reported missing");
+    assert!(once.len() > COUNT / 2, "only {} arrived", once.len());
+}
+
+#[test]
+fn programs_started_before_the_broker_find_it() {
+    let Some(mut broker) = Setup::new().restartable().start() else { return };
+    broker.stop();
+    let (publisher, subscriber) = introduced();
+    let mut reading_on = subscriber.at(&broker).args(RAW).args(["-C", "1"]).start();
+    let mut publishing = publisher.at(&broker).args(["-m", "1"]).start();
+    for running in [&reading_on, &publishing] {
+        running.wait_for_lines(2, |line| line.contains("trying again in"), PATIENCE);
+    }
+    broker.start_again();
+    assert_eq!(reading_on.wait_exit(PATIENCE), 0);
+    assert_eq!(publishing.wait_exit(PATIENCE), 0);
+}
+
+#[test]
+fn readings_of_an_outage_arrive_after_it() {
+    let Some(mut broker) = Setup::new().persistent().start() else { return };
+    let (publisher, subscriber) = introduced();
+    let (mut publishing, reading_on) =
+        conversation(publisher.at(&broker).args(TICKS), subscriber.at(&broker).args(RAW));
+    publishing.type_line(&reading(0));
+    reading_on.wait_for(&reading(0));
+    broker.stop();
+    for running in [&reading_on, &publishing] {
+        running.wait_for("trying again in");
+    }
+    // More than the window of publishes under way: the input waits, and nothing is dropped.
+    for number in 1..1_000 {
+        publishing.type_line(&reading(number));
+    }
+    broker.start_again();
+    reading_on.wait_for(&reading(999));
+    publishing.close_input();
+    assert_eq!(publishing.wait_exit(PATIENCE), 0);
+    assert_eq!(reading_on.stdout(), readings(0..1_000));
+}
+
+#[test]
+fn a_signal_drains_and_disconnects_cleanly() {
+    let broker = Broker::start();
+    for signal in ["INT", "TERM"] {
+        let eavesdropper = Eavesdropper::listen(&broker);
+        let (publisher, subscriber) = introduced();
+        let mut reading_on = subscriber.at(&broker).args(["-F", "%c %p"]).start();
+        reading_on.wait_for("Connected to broker");
+        let file = publisher.state().join("readings.jsonl");
+        fs::write(&file, readings(0..200_000).join("\n")).unwrap();
+        let mut publishing = publisher.at(&broker).args(["-f", file.to_str().unwrap()]).start();
+        reading_on.wait_for_lines(500, |line| line.ends_with('}'), PATIENCE);
+        publishing.signal(signal);
+        assert_eq!(publishing.wait_exit(PATIENCE), 0);
+        assert!(!publishing.output().contains("not acknowledged"), "{}", publishing.output());
+        // The broker has had everything: what comes now comes last.
+        let marker = Eavesdropper::listen(&broker);
+        marker.publish("mark", signal.as_bytes(), false);
+        eavesdropper.wait_for(|heard| heard.topic == "mark", PATIENCE);
+        let sent = eavesdropper.heard().iter().filter(|heard| heard.topic == "telemetry/ward-7").count();
+        assert!(sent < 200_000, "it went on");
+        reading_on.wait_for_lines(sent, |line| line.ends_with('}'), PATIENCE);
+        reading_on.signal(signal);
+        assert_eq!(reading_on.wait_exit(PATIENCE), 0);
+        assert_eq!(shown(&reading_on), (0..sent).collect::<Vec<_>>());
+        assert!(!broker.log().contains(&format!("smq-p-{} closed", &publisher.id[..16])), "no DISCONNECT");
+    }
+}
+
+#[test]
+fn a_second_signal_ends_at_once() {
+    let Some(mut broker) = Setup::new().restartable().start() else { return };
+    let (publisher, subscriber) = introduced();
+    let (mut publishing, reading_on) = conversation(publisher.at(&broker), subscriber.at(&broker).args(RAW));
+    publishing.type_line(&reading(0));
+    reading_on.wait_for(&reading(0));
+    broker.stop();
+    publishing.wait_for("trying again in");
+    publishing.type_line(&reading(1));
+    // The first one would wait 10 s for a broker that does not come back.
+    let begin = Instant::now();
+    while !publishing.has_ended() {
+        assert!(begin.elapsed() < Duration::from_secs(5), "{}", publishing.output());
+        publishing.signal("INT");
+        thread::sleep(Duration::from_millis(50));
+    }
+    assert_eq!(publishing.wait_exit(PATIENCE), 0);
+}
+
+#[test]
+fn a_closed_pipe_ends_the_program_quietly() {
+    let broker = Broker::start();
+    let (publisher, subscriber) = introduced();
+    let mut reading_on = subscriber.at(&broker).args(RAW).close_stdout_after(3).start();
+    reading_on.wait_for("Connected to broker");
+    let mut publishing = publisher.at(&broker).args(["-l"]).open_input().start();
+    reading_on.wait_for(KEYED);
+    let mut number = 0;
+    let begin = Instant::now();
+    while !reading_on.has_ended() {
+        assert!(begin.elapsed() < PATIENCE, "{}", reading_on.output());
+        publishing.type_line(&reading(number));
+        number += 1;
+        thread::sleep(Duration::from_millis(10));
+    }
+    assert_eq!(reading_on.wait_exit(PATIENCE), 0);
+    assert!(reading_on.stderr().iter().all(|line| line.starts_with("[Subscriber] ")), "{}", reading_on.output());
+}

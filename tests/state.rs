@@ -1,0 +1,220 @@
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+use crate::pair::run;
+use crate::process::{Home, PATIENCE, Program};
+
+/// A publisher's state directory with an identity key, and a broker that is not there: whatever ends the program earlier
+/// has nothing to do with the network.
+struct State(Home);
+
+impl State {
+    fn new() -> Self {
+        let state = Self(Home::new());
+        run(state.program(), &["key", "generate"]);
+        state
+    }
+
+    fn program(&self) -> Program {
+        Program::subscriber().home(&self.0)
+    }
+
+    fn directory(&self) -> PathBuf {
+        self.0.state().join("securemqtt/subscriber")
+    }
+
+    /// A file of the directory, readable by its owner only.
+    fn write(&self, name: &str, contents: &[u8]) {
+        let path = self.directory().join(name);
+        fs::write(&path, contents).unwrap();
+        fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+    }
+
+    fn set_mode(&self, name: &str, mode: u32) {
+        fs::set_permissions(self.directory().join(name), Permissions::from_mode(mode)).unwrap();
+    }
+
+    /// The program does not even start to connect.
+    fn assert_refused(&self, code: i32, says: &[&str]) {
+        self.assert_refused_with(&[], code, says);
+    }
+
+    fn assert_refused_with(&self, arguments: &[&str], code: i32, says: &[&str]) {
+        let mut running = self.program().args(["-p", "1", "--no-retry"]).args(arguments).start();
+        assert_eq!(running.wait_exit(PATIENCE), code, "{}", running.output());
+        for text in says {
+            assert!(running.output().contains(text), "no {text:?} in: {}", running.output());
+        }
+    }
+}
+
+#[test]
+fn a_good_state_directory_gets_as_far_as_the_network() {
+    State::new().assert_refused(69, &["nothing listens at"]);
+}
+
+#[test]
+fn a_directory_or_a_key_that_others_may_read() {
+    let state = State::new();
+    state.set_mode("", 0o755);
+    let directory = state.directory().display().to_string();
+    let fix = format!("chmod 700 {directory}");
+    state.assert_refused(78, &["is open to other users (mode 0755)", &fix]);
+    state.set_mode("", 0o700);
+    state.set_mode("identity.pem", 0o640);
+    state.assert_refused(78, &["identity.pem is open to other users (mode 0640)", "chmod 600"]);
+}
+
+#[test]
+fn an_identity_that_is_half_written_or_another_kind_of_key() {
+    let state = State::new();
+    let whole = fs::read(state.directory().join("identity.pem")).unwrap();
+    for length in [0, 30, whole.len() / 2, whole.len() - 10] {
+        state.write("identity.pem", &whole[..length]);
+        state.assert_refused(78, &["identity.pem is cut short; restore it from a backup"]);
+    }
+    state.write("identity.pem", b"my key\n");
+    state.assert_refused(78, &["identity.pem holds no private key"]);
+    for curve in ["P-384", "secp256k1"] {
+        let Some(pem) = openssl_key(curve) else { return };
+        state.write("identity.pem", &pem);
+        state.assert_refused(78, &["holds a key of another kind; an identity is a P-256 key"]);
+    }
+    // The right curve, made elsewhere, will do.
+    state.write("identity.pem", &openssl_key("P-256").unwrap());
+    state.assert_refused(69, &["nothing listens at"]);
+}
+
+/// A PKCS#8 key; `None` where there is no openssl.
+fn openssl_key(curve: &str) -> Option<Vec<u8>> {
+    let option = format!("ec_paramgen_curve:{curve}");
+    let output = Command::new("openssl").args(["genpkey", "-algorithm", "EC", "-pkeyopt", &option]).output().ok()?;
+    assert!(output.status.success(), "{output:?}");
+    Some(output.stdout)
+}
+
+#[test]
+fn known_peers_that_are_half_written_or_wrong() {
+    let state = State::new();
+    let key = crate::pair::exported_key(state.program());
+    let pinned = format!("# the ward\npump {key} in room 7\n");
+    state.write("known_peers", pinned.as_bytes());
+    state.assert_refused(69, &["nothing listens at"]);
+
+    let half = format!("{pinned}other {}", &key[..60]);
+    state.write("known_peers", half.as_bytes());
+    state.assert_refused(78, &["known_peers, line 3: ", "correct or remove the line"]);
+    state.write("known_peers", format!("{pinned}other ecdsa-sha2-nistp256").as_bytes());
+    state.assert_refused(78, &["known_peers, line 3: the key is cut short"]);
+    state.write("known_peers", format!("pu\u{7}mp {key}\n").as_bytes());
+    state.assert_refused(78, &["known_peers, line 1: a name is 1 to 64 ASCII letters"]);
+    state.write("known_peers", b"pump ssh-rsa AAAA\n");
+    state.assert_refused(78, &["known_peers, line 1: key type \"ssh-rsa\""]);
+    state.write("known_peers", format!("@banned pump {key}\n").as_bytes());
+    state.assert_refused(78, &["known_peers, line 1: unknown marker \"@banned\""]);
+    state.write("known_peers", format!("{pinned}pump2 {key}\n").as_bytes());
+    state.assert_refused(78, &["known_peers, line 3: the key", "is known as pump"]);
+    state.write("known_peers", b"pump \xff\xfe\n");
+    state.assert_refused(74, &["known_peers", "it is not a text file"]);
+
+    state.write("known_peers", pinned.as_bytes());
+    state.set_mode("known_peers", 0o664);
+    state.assert_refused(78, &["known_peers is open to other users (mode 0664)", "chmod 600"]);
+}
+
+#[test]
+fn a_counter_that_is_half_written() {
+    let state = State::new();
+    state.write("counter", b"00000000000000010");
+    state.assert_refused(78, &["counter is damaged", "restore the whole directory from a backup"]);
+}
+
+#[test]
+fn a_configuration_that_is_half_written_or_has_unknown_keys() {
+    let state = State::new();
+    let file = state.0.path().join("c.toml");
+    let refused = |text: &[u8], says: &[&str]| {
+        fs::write(&file, text).unwrap();
+        state.assert_refused_with(&["--config", "c.toml"], 78, says);
+    };
+    refused(b"host = \"localhost\"\nprot = 1883\n", &["c.toml:2:1: unknown key `prot`", "the keys are the long flags"]);
+    refused(b"host = \"local", &["c.toml:1:"]);
+    refused(b"host = \"localhost\"\nretry-max = ", &["c.toml:2:"]);
+    refused(b"[broker]\nhost = \"localhost\"\n", &["c.toml:1:", "keys are flat"]);
+    refused(b"retry-max = \"soon\"\n", &["c.toml:1:13: `retry-max` cannot be \"soon\""]);
+    refused(b"password = \"x\"\n", &["c.toml:1:1: a password may not stand in this file"]);
+    refused(b"host = \"\xff\"\n", &["c.toml:1:9: not UTF-8"]);
+    state.assert_refused_with(&["--config", "none.toml"], 78, &["cannot read the configuration none.toml"]);
+}
+
+#[test]
+fn a_directory_that_is_none() {
+    let state = State::new();
+    fs::write(state.0.path().join("file"), b"").unwrap();
+    state.assert_refused_with(&["--state-dir", "file"], 78, &["file is not a directory; name one with --state-dir"]);
+}
+
+/// Runs a command line in a mount namespace with a small file system of its own at `mount`; `None` where that is not
+/// permitted.
+fn on_a_file_system(mount: &Path, options: &str, then: &str) -> Option<std::process::Output> {
+    fs::create_dir_all(mount).unwrap();
+    let namespace = |script: &str| {
+        let mut command = Command::new("unshare");
+        command.args(["--map-root-user", "--mount", "sh", "-c", script]).env_remove("XDG_STATE_HOME").output().ok()
+    };
+    let mounted = format!("mount -t tmpfs -o {options} tmpfs '{}'", mount.display());
+    if !namespace(&mounted)?.status.success() {
+        let test = std::thread::current();
+        let name = test.name().unwrap_or_default().to_owned();
+        use std::io::Write as _;
+        let _ = writeln!(std::io::stderr(), "{name}: SKIPPED, mounting a file system is not permitted here");
+        return None;
+    }
+    namespace(&format!("{mounted} && {then}"))
+}
+
+fn assert_output(output: &std::process::Output, code: i32, says: &[&str]) {
+    let stderr = String::from_utf8_lossy(&output.stderr);
+    assert_eq!(output.status.code(), Some(code), "{stderr}");
+    for text in says {
+        assert!(stderr.contains(text), "no {text:?} in: {stderr}");
+    }
+}
+
+#[test]
+fn a_full_disk_is_named_and_leaves_no_half_of_a_key() {
+    let home = Home::new();
+    let mount = home.path().join("small");
+    let program = env!("CARGO_BIN_EXE_mqtt-subscriber");
+    // The lock file fits into the inode, the key does not fit any more.
+    let then = format!(
+        "cd '{}' && (cat /dev/zero >full 2>/dev/null || true) && '{program}' -p 1 --no-retry --state-dir . ; \
+         code=$?; test ! -s identity.pem || exit 1; exit $code",
+        mount.display()
+    );
+    let Some(output) = on_a_file_system(&mount, "size=8k,mode=700", &then) else { return };
+    assert_output(&output, 74, &["the disk is full; make room and start again"]);
+}
+
+#[test]
+fn a_read_only_file_system_is_named() {
+    let home = Home::new();
+    let mount = home.path().join("fixed");
+    let program = env!("CARGO_BIN_EXE_mqtt-subscriber");
+    let then = format!("'{program}' -p 1 --no-retry --state-dir '{}'", mount.display());
+    let Some(output) = on_a_file_system(&mount, "ro,mode=700", &then) else { return };
+    assert_output(&output, 74, &["the file system is read-only; name another with --state-dir"]);
+}
+
+#[test]
+fn an_output_on_a_full_disk_ends_the_subscriber_with_its_reason() {
+    let broker = crate::broker::Broker::start();
+    let pair = crate::pair::Pair::pinned();
+    let mut subscriber = pair.subscriber().at(&broker).args(["-o", "/dev/full", "--output", "json"]).start();
+    let publisher = pair.publisher().at(&broker).args(["-m", "1"]).start();
+    assert_eq!(subscriber.wait_exit(PATIENCE), 74, "{}", subscriber.output());
+    assert!(subscriber.output().contains("No space left on device"), "{}", subscriber.output());
+    drop(publisher);
+}
