@@ -8,13 +8,15 @@ use getrandom::SysRng;
 use getrandom::rand_core::UnwrapErr;
 use securemqtt_core::identity::IdentityKey;
 use securemqtt_core::peers::KnownPeers;
+use securemqtt_core::publisher::{self, Publisher};
+use securemqtt_core::subscriber::{self, Subscriber};
 use securemqtt_core::trust::{Trust, TrustMode};
-use securemqtt_core::{Now, Outgoing, Qos, publisher, subscriber};
+use securemqtt_core::{Now, Outgoing, Qos};
 
 use crate::broker::Broker;
 use crate::eavesdropper::Heard;
 use crate::mitm::{Forwarded, From, Mitm};
-use crate::pair::{PUBLISHER, SUBSCRIBER};
+use crate::parties::Party;
 
 /// Between the publisher's broker and the subscriber's until it is dropped.
 pub(crate) struct Attacker {
@@ -25,12 +27,13 @@ pub(crate) struct Attacker {
 }
 
 impl Attacker {
-    pub(crate) fn between(publishers: &Broker, subscribers: &Broker) -> Self {
+    /// It calls itself by their names.
+    pub(crate) fn between(publisher: (&Party, &Broker), subscriber: (&Party, &Broker)) -> Self {
         let key = IdentityKey::generate(&mut UnwrapErr(SysRng));
         let fingerprint = key.public().fingerprint().to_string();
         let read = Arc::default();
-        let mut halves = Halves::new(&key, Arc::clone(&read));
-        let mitm = Mitm::between(publishers, subscribers, move |from, heard| halves.take(from, heard));
+        let mut halves = Halves::new(&key, &publisher.0.name, &subscriber.0.name, Arc::clone(&read));
+        let mitm = Mitm::between(publisher.1, subscriber.1, move |from, heard| halves.take(from, heard));
         Self { fingerprint, read, _mitm: mitm }
     }
 
@@ -43,27 +46,27 @@ impl Attacker {
 /// A false subscriber on the publisher's side (left), a false publisher on the subscriber's side.
 struct Halves {
     start: Instant,
-    reader: subscriber::Subscriber,
-    sealer: publisher::Publisher,
+    reader: Subscriber,
+    sealer: Publisher,
     is_connected: bool,
     read: Arc<Mutex<Vec<Vec<u8>>>>,
 }
 
 impl Halves {
-    fn new(key: &IdentityKey, read: Arc<Mutex<Vec<Vec<u8>>>>) -> Self {
+    fn new(key: &IdentityKey, publisher: &str, subscriber: &str, read: Arc<Mutex<Vec<Vec<u8>>>>) -> Self {
         let trust = || Trust::new(TrustMode::AcceptNew, key.public().id(), KnownPeers::default(), Vec::new());
         let wanted = subscriber::Config {
-            name: SUBSCRIBER.parse().unwrap(),
+            name: subscriber.parse().unwrap(),
             filters: vec!["telemetry/#".to_owned()],
             exclude: Vec::new(),
         };
         let start = Instant::now();
-        let config = publisher::Config::new(PUBLISHER.parse().unwrap());
+        let config = publisher::Config::new(publisher.parse().unwrap());
         let mut rng = UnwrapErr(SysRng);
         Self {
             start,
-            reader: subscriber::Subscriber::new(key.clone(), trust(), wanted, 0),
-            sealer: publisher::Publisher::new(key.clone(), trust(), config, now(start), &mut rng),
+            reader: Subscriber::new(key.clone(), trust(), wanted, 0),
+            sealer: Publisher::new(key.clone(), trust(), config, now(start), &mut rng),
             is_connected: false,
             read,
         }

@@ -3,9 +3,12 @@ use std::io::{Read, Write};
 use std::net::TcpListener;
 use std::thread;
 
+use securemqtt_core::identity::IdentityPublic;
+
 use crate::broker::{Broker, HOST, Setup};
-use crate::pair::{Pair, SUBSCRIBER};
-use crate::process::{PATIENCE, Program, Running};
+use crate::eavesdropper::Eavesdropper;
+use crate::parties::{Party, RAW, introduced};
+use crate::process::{Home, PATIENCE, Program, Running};
 use crate::tls::Authority;
 
 /// It ends with this code and says all of this.
@@ -133,10 +136,10 @@ fn a_message_that_is_no_reading() {
 
 /// What reached the subscriber of a publisher with this input and these arguments, and how the publisher ended.
 fn published(broker: &Broker, arguments: &[&str], input: &str) -> (Vec<String>, Running) {
-    let pair = Pair::pinned();
-    let subscriber = pair.subscriber().at(broker).args(["--output", "raw"]).start();
+    let (ward, station) = introduced();
+    let subscriber = station.at(broker).args(RAW).start();
     subscriber.wait_for("Connected to broker");
-    let publisher = pair.publisher().at(broker).args(arguments).input(input);
+    let publisher = ward.at(broker).args(arguments).input(input);
     let mut publisher = publisher.start();
     publisher.wait_exit(PATIENCE);
     subscriber.wait_for_line(|line| line.contains("\"last\""), PATIENCE);
@@ -154,7 +157,7 @@ fn a_line_that_is_not_json_is_named_and_skipped() {
 #[test]
 fn a_csv_line_that_cannot_be_read_is_named_and_skipped() {
     let broker = Broker::start();
-    let home = crate::process::Home::new();
+    let home = Home::new();
     let file = home.path().join("ward.csv");
     fs::write(&file, b"id,last\n1,2\n3\n\xff,4\n5,6\n").unwrap();
     let (arrived, publisher) = published(&broker, &["-f", file.to_str().unwrap()], "");
@@ -178,7 +181,7 @@ fn a_reading_over_the_brokers_packet_limit_is_named_and_the_next_go() {
     let (arrived, publisher) = published(&broker, &["-l"], &three_readings());
     assert_eq!(arrived, ["{\"n\": 1}", "{\"last\": 3}"]);
     let says =
-        ["line 2: the message on telemetry/pump makes a packet of", "the broker takes at most 2000", "not published"];
+        ["line 2: the message on telemetry/ward-7 makes a packet of", "the broker takes at most 2000", "not published"];
     assert_ends(publisher, 65, &says);
 }
 
@@ -187,7 +190,7 @@ fn a_reading_that_the_broker_refuses_is_named_and_the_next_go() {
     let Some(broker) = Setup::new().line("message_size_limit 2000").start() else { return };
     let (arrived, publisher) = published(&broker, &["-l"], &three_readings());
     assert_eq!(arrived, ["{\"n\": 1}", "{\"last\": 3}"]);
-    assert_ends(publisher, 65, &["the broker refuses to publish on telemetry/pump"]);
+    assert_ends(publisher, 65, &["the broker refuses to publish on telemetry/ward-7"]);
 }
 
 #[test]
@@ -206,7 +209,7 @@ fn topics_and_names_that_cannot_be() {
     assert_both_end(&["peers", "rm", "pu\u{7f}mp"], 2, &["a name is 1 to 64 ASCII letters"]);
     // No argument can hold a NUL, but a file can.
     let running = Program::publisher().args(["--config", "c.toml"]);
-    let home = crate::process::Home::new();
+    let home = Home::new();
     fs::write(home.path().join("c.toml"), "port = 1883\ntopic = \"a\\u0000b\"\n").unwrap();
     assert_ends(running.home(&home).start(), 78, &["c.toml:2:9: ", "it contains a control character"]);
 }
@@ -214,16 +217,15 @@ fn topics_and_names_that_cannot_be() {
 #[test]
 fn a_stranger_whose_name_has_control_characters_is_not_even_shown() {
     let broker = Broker::start();
-    let pair = Pair::strangers();
-    let stranger = crate::pair::exported_key(Pair::strangers().publisher());
-    let key = securemqtt_core::identity::IdentityPublic::from_openssh(&stranger).unwrap();
+    let stranger = Party::publisher("stranger");
+    let key = IdentityPublic::from_openssh(&stranger.key).unwrap();
     let hello = [&[0x11, 1, 1], &key.as_bytes()[..], &[0; 16], b"\x06a\x1b[31m"].concat();
-    let attacker = crate::eavesdropper::Eavesdropper::listen(&broker);
-    attacker.publish(&format!("securemqtt/v1/{}/hello", key.id()), &hello, true);
-    let subscriber = pair.subscriber().at(&broker).args(["--trust", "accept-new", "--output", "raw"]).start();
+    let attacker = Eavesdropper::listen(&broker);
+    attacker.publish(&format!("securemqtt/v1/{}/hello", stranger.id), &hello, true);
+    let subscriber = Party::subscriber("station").at(&broker).args(RAW).args(["--trust", "accept-new"]).start();
     subscriber.wait_for("Connected to broker");
     let message = ["-m", "{\"last\": 1}", "--trust", "accept-new"];
-    assert_ends(pair.publisher().at(&broker).args(message).start(), 0, &[SUBSCRIBER]);
+    assert_ends(Party::publisher("ward-7").at(&broker).args(message).start(), 0, &["New peer station"]);
     subscriber.wait_for("{\"last\": 1}");
     assert!(!subscriber.output().contains('\u{1b}'), "{}", subscriber.output());
 }

@@ -4,7 +4,7 @@ use securemqtt_core::wire::{FrameHeader, Kind, MAX_FRAME_OVERHEAD};
 
 use crate::broker::Broker;
 use crate::eavesdropper::{Eavesdropper, Heard};
-use crate::parties::{EXCHANGED, KEYED, Party, RAW, conversation, introduce, introduced, reading, readings};
+use crate::parties::{EXCHANGED, KEYED, Party, RAW, introduce, introduced, reading, readings};
 use crate::process::{PATIENCE, Running};
 
 const EACH: usize = 40;
@@ -116,25 +116,17 @@ fn the_ratchet_and_the_stream_change_under_way_and_nobody_notices() {
 }
 
 #[test]
-fn a_revoked_subscriber_reads_nothing_more_and_the_others_go_on() {
+fn gathered_readings_share_a_message_and_stay_apart() {
     let broker = Broker::start();
-    let (publisher, stays) = introduced();
-    let leaves = Party::subscriber("leaves");
-    introduce(&publisher, &leaves);
-    // The file of known peers is looked at with each tick.
-    let program = publisher.at(&broker).args(["--tick-every", "300ms"]).env("SECUREMQTT_LOG", "info");
-    let (mut publishing, staying) = conversation(program, stays.at(&broker).args(RAW));
-    let leaving = leaves.at(&broker).args(RAW).start();
-    leaving.wait_for(KEYED);
-    publishing.type_line(&reading(0));
-    leaving.wait_for(&reading(0));
-    publisher.command(&["peers", "revoke", "leaves"]);
-    leaving.wait_for("ward-7 refuses us: revoked");
-    publishing.wait_for("a new stream has begun");
-    publishing.type_line(&reading(1));
-    staying.wait_for(&reading(1));
-    publishing.close_input();
+    let eavesdropper = Eavesdropper::listen(&broker);
+    let (publisher, subscriber) = introduced();
+    let lines = readings(0..500);
+    let mut reading_on = subscriber.at(&broker).args(RAW).args(["-C", "500"]).start();
+    let publisher = publisher.at(&broker).args(["-l", "--linger", "100ms"]);
+    let mut publishing = publisher.input(&lines.join("\n")).start();
     assert_eq!(publishing.wait_exit(PATIENCE), 0);
-    assert_eq!(staying.stdout(), readings(0..2));
-    assert_eq!(leaving.stdout(), readings(0..1));
+    assert_eq!(reading_on.wait_exit(PATIENCE), 0);
+    assert_eq!(reading_on.stdout(), lines);
+    let messages = frames(&eavesdropper.heard(), "telemetry/ward-7").len();
+    assert!(messages < 100, "{messages} messages for 500 readings");
 }

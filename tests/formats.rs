@@ -120,14 +120,17 @@ fn filters_leave_out_topics_and_publishers() {
     let broker = Broker::start();
     let subscriber = Party::subscriber("station");
     let flags = ["-t", "a/+", "-t", "b", "-T", "a/no", "-C", "2", "-v"];
+    let readings = [("one", "a/no"), ("other", "a/yes"), ("two", "elsewhere"), ("three", "a/yes"), ("four", "b")];
+    let publishers = readings.map(|(name, topic)| (Party::publisher(name), topic));
+    for (publisher, _) in &publishers {
+        introduce(publisher, &subscriber);
+    }
     let wanted = ["one", "two", "three", "four"].iter().flat_map(|name| ["--from", name]);
     let mut reader = subscriber.at(&broker).args(RAW).args(flags).args(wanted).start();
     reader.wait_for("Connected to broker");
-    let readings = [("one", "a/no"), ("other", "a/yes"), ("two", "elsewhere"), ("three", "a/yes"), ("four", "b")];
-    for (name, topic) in readings {
-        let publisher = Party::publisher(name);
-        introduce(&publisher, &subscriber);
-        let mut running = publisher.at(&broker).args(["-t", topic, "-m", &format!("\"{name}\"")]).start();
+    for (publisher, topic) in publishers {
+        let text = format!("\"{}\"", publisher.name);
+        let mut running = publisher.at(&broker).args(["-t", topic, "-m", &text]).start();
         assert_eq!(running.wait_exit(PATIENCE), 0, "{}", running.output());
     }
     assert_eq!(reader.wait_exit(PATIENCE), 0);

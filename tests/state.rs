@@ -1,28 +1,24 @@
 use std::fs::{self, Permissions};
+use std::io::Write as _;
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::pair::run;
-use crate::process::{Home, PATIENCE, Program};
+use crate::broker::Broker;
+use crate::parties::{Party, introduced};
+use crate::process::{Home, PATIENCE};
 
-/// A publisher's state directory with an identity key, and a broker that is not there: whatever ends the program earlier
+/// A subscriber's state directory with an identity key, and a broker that is not there: whatever ends the program earlier
 /// has nothing to do with the network.
-struct State(Home);
+struct State(Party);
 
 impl State {
     fn new() -> Self {
-        let state = Self(Home::new());
-        run(state.program(), &["key", "generate"]);
-        state
-    }
-
-    fn program(&self) -> Program {
-        Program::subscriber().home(&self.0)
+        Self(Party::subscriber("station"))
     }
 
     fn directory(&self) -> PathBuf {
-        self.0.state().join("securemqtt/subscriber")
+        self.0.state()
     }
 
     /// A file of the directory, readable by its owner only.
@@ -42,7 +38,7 @@ impl State {
     }
 
     fn assert_refused_with(&self, arguments: &[&str], code: i32, says: &[&str]) {
-        let mut running = self.program().args(["-p", "1", "--no-retry"]).args(arguments).start();
+        let mut running = self.0.program().args(["-p", "1", "--no-retry"]).args(arguments).start();
         assert_eq!(running.wait_exit(PATIENCE), code, "{}", running.output());
         for text in says {
             assert!(running.output().contains(text), "no {text:?} in: {}", running.output());
@@ -98,7 +94,8 @@ fn openssl_key(curve: &str) -> Option<Vec<u8>> {
 #[test]
 fn known_peers_that_are_half_written_or_wrong() {
     let state = State::new();
-    let key = crate::pair::exported_key(state.program());
+    // Type and base64, without the name.
+    let key = state.0.key.rsplit_once(' ').unwrap().0;
     let pinned = format!("# the ward\npump {key} in room 7\n");
     state.write("known_peers", pinned.as_bytes());
     state.assert_refused(69, &["nothing listens at"]);
@@ -134,10 +131,11 @@ fn a_counter_that_is_half_written() {
 #[test]
 fn a_configuration_that_is_half_written_or_has_unknown_keys() {
     let state = State::new();
-    let file = state.0.path().join("c.toml");
+    let file = state.directory().join("c.toml");
+    let path = file.to_str().unwrap();
     let refused = |text: &[u8], says: &[&str]| {
         fs::write(&file, text).unwrap();
-        state.assert_refused_with(&["--config", "c.toml"], 78, says);
+        state.assert_refused_with(&["--config", path], 78, says);
     };
     refused(b"host = \"localhost\"\nprot = 1883\n", &["c.toml:2:1: unknown key `prot`", "the keys are the long flags"]);
     refused(b"host = \"local", &["c.toml:1:"]);
@@ -152,8 +150,13 @@ fn a_configuration_that_is_half_written_or_has_unknown_keys() {
 #[test]
 fn a_directory_that_is_none() {
     let state = State::new();
-    fs::write(state.0.path().join("file"), b"").unwrap();
-    state.assert_refused_with(&["--state-dir", "file"], 78, &["file is not a directory; name one with --state-dir"]);
+    let file = state.directory().join("file");
+    fs::write(&file, b"").unwrap();
+    state.assert_refused_with(
+        &["--state-dir", file.to_str().unwrap()],
+        78,
+        &["file is not a directory; name one with --state-dir"],
+    );
 }
 
 /// Runs a command line in a mount namespace with a small file system of its own at `mount`; `None` where that is not
@@ -168,7 +171,6 @@ fn on_a_file_system(mount: &Path, options: &str, then: &str) -> Option<std::proc
     if !namespace(&mounted)?.status.success() {
         let test = std::thread::current();
         let name = test.name().unwrap_or_default().to_owned();
-        use std::io::Write as _;
         let _ = writeln!(std::io::stderr(), "{name}: SKIPPED, mounting a file system is not permitted here");
         return None;
     }
@@ -210,10 +212,10 @@ fn a_read_only_file_system_is_named() {
 
 #[test]
 fn an_output_on_a_full_disk_ends_the_subscriber_with_its_reason() {
-    let broker = crate::broker::Broker::start();
-    let pair = crate::pair::Pair::pinned();
-    let mut subscriber = pair.subscriber().at(&broker).args(["-o", "/dev/full", "--output", "json"]).start();
-    let publisher = pair.publisher().at(&broker).args(["-m", "1"]).start();
+    let broker = Broker::start();
+    let (ward, station) = introduced();
+    let mut subscriber = station.at(&broker).args(["-o", "/dev/full", "--output", "json"]).start();
+    let publisher = ward.at(&broker).args(["-m", "1"]).start();
     assert_eq!(subscriber.wait_exit(PATIENCE), 74, "{}", subscriber.output());
     assert!(subscriber.output().contains("No space left on device"), "{}", subscriber.output());
     drop(publisher);

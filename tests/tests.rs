@@ -13,8 +13,6 @@ mod broker;
 mod eavesdropper;
 /// An attacker between two brokers, who passes on what it likes.
 mod mitm;
-/// A publisher and a subscriber who know each other, or not.
-mod pair;
 /// Publishers and subscribers with an identity each, and who of them knows whom.
 mod parties;
 /// The real programs as child processes, with or without a terminal.
@@ -24,11 +22,15 @@ mod tls;
 
 // The subjects.
 
-/// Whoever stands in the middle, forges, replays, or comes with another key: refused, and everyone is told.
+/// Whoever stands in the middle, forges, replays or cuts: refused, and told of where there is somebody to tell.
 mod attacks;
+/// Command lines and what they say, as files.
+mod cli;
+/// Everything in one command, on a machine without a broker.
+mod demo;
 /// What the network, the broker or the input can get wrong: each with its message and exit code.
 mod errors;
-/// Many to many, thousands in order, each reading sealed once; rotation, revocation.
+/// Many to many, thousands in order, each reading sealed once; the stream changes under way.
 mod fleets;
 /// Every input as the other side reads it, every output, the filters, the time-out.
 mod formats;
@@ -36,6 +38,10 @@ mod formats;
 mod harness;
 /// The broker restarts, stays away or comes late; signals; closed pipes.
 mod outages;
+/// The terminals that the READMEs show.
+mod readme;
+/// A changed key, an unknown subscriber, a revoked one: told why, and what the remedy is.
+mod refusals;
 /// What an eavesdropper with a whole session can find in it, and what a log tells: nothing.
 mod secrecy;
 /// The demo to the letter, both start orders, restarts of either side.
@@ -46,9 +52,3 @@ mod state;
 mod transports;
 /// Pins, questions on a terminal, first contact.
 mod trust;
-/// Command lines and what they say, as files.
-mod cli;
-/// Everything in one command, on a machine without a broker.
-mod demo;
-/// The terminals that the READMEs show.
-mod readme;

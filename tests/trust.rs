@@ -57,6 +57,20 @@ fn a_fingerprint_of_somebody_else_lets_nobody_in() {
 }
 
 #[test]
+fn a_pin_that_is_added_while_both_run_is_noticed() {
+    let broker = Broker::start();
+    let (publisher, subscriber) = (Party::publisher("p"), Party::subscriber("s"));
+    publisher.knows(&subscriber);
+    let ticks = ["--tick-every", "300ms"];
+    let (publishing, reading) = start(publisher.at(&broker).args(ticks), subscriber.at(&broker));
+    // The very command that it is told to run.
+    let advice = reading.wait_for("to trust it: mqtt-subscriber peers add p ");
+    let words: Vec<&str> = advice.split_once("mqtt-subscriber ").unwrap().1.split(' ').collect();
+    subscriber.command(&words);
+    is_read((publishing, reading));
+}
+
+#[test]
 fn accept_new_remembers_whoever_comes_first() {
     let broker = Broker::start();
     let (publisher, subscriber) = (Party::publisher("p"), Party::subscriber("s"));

@@ -106,7 +106,7 @@ impl Publisher {
             if let Some(notice) = self.notices.pop_front() {
                 return Ok(notice);
             }
-            let due = self.clock.instant(self.engine.next_poll_ms());
+            let due = self.clock.instant(self.engine.next_poll_ms()).min(self.peers.next_look());
             let wake = self.pump.wake(due).await?;
             self.take(wake)?;
         }
@@ -148,7 +148,7 @@ impl Publisher {
         let link = self.pump.link.clone();
         let mut sending = std::pin::pin!(link.publish(topic, Bytes::from(frame), qos, retain));
         loop {
-            let due = self.clock.instant(self.engine.next_poll_ms());
+            let due = self.clock.instant(self.engine.next_poll_ms()).min(self.peers.next_look());
             tokio::select! {
                 biased;
                 sent = &mut sending => return sent.map(drop).map_err(PublishError::Link),

@@ -121,7 +121,7 @@ impl Subscriber {
             if let Some(told) = self.try_next()? {
                 return Ok(told);
             }
-            let due = self.clock.instant(self.engine.next_poll_ms());
+            let due = self.clock.instant(self.engine.next_poll_ms()).min(self.peers.next_look());
             let wake = self.pump.wake(due).await?;
             self.take(wake)?;
         }

@@ -57,7 +57,9 @@ impl TryRng for Replay {
     }
 
     fn try_fill_bytes(&mut self, out: &mut [u8]) -> Result<(), Infallible> {
-        out.iter_mut().for_each(|byte| *byte = self.0.pop_front().unwrap_or(1));
+        for byte in out {
+            *byte = self.0.pop_front().unwrap_or(1);
+        }
         Ok(())
     }
 }
@@ -188,6 +190,7 @@ fn sent(messages: Vec<securemqtt_core::Outgoing>) -> Vec<(String, Vec<u8>)> {
 }
 
 const SIGNED: &str = include_str!("../../../vectors/signed.json");
+const VALVE: &str = "plant/boiler/valve";
 const VITALS: &str = "hospital/ward-7/bed-3/vitals";
 const WAVES: &str = "hospital/ward-7/bed-3/wellen-ä";
 const READING: &[u8] =
@@ -283,7 +286,6 @@ fn the_subscriber_opens_what_the_other_implementation_sealed() {
 fn signed_frames() {
     let mut story = Story::new(Vectors::parse(SIGNED), true);
     story.handshake();
-    const VALVE: &str = "plant/boiler/valve";
     assert_eq!(story.publisher.seal(VALVE, b"open").unwrap(), story.message("frame 0"));
     assert_eq!(story.publisher.seal_batch(VALVE, &[b"shut", b"open"]).unwrap(), story.message("batch 1"));
     story.subscriber_reads("frame 0", 0, &[b"open"]);

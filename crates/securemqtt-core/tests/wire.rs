@@ -118,7 +118,9 @@ fn a_message_that_goes_on_is_oversized() {
 /// The message of a section with some bytes replaced.
 fn patched(section: &str, field: &str, patches: &[(usize, u8)]) -> Vec<u8> {
     let mut bytes = Vectors::session().hex(section, field);
-    patches.iter().for_each(|&(at, byte)| bytes[at] = byte);
+    for &(at, byte) in patches {
+        bytes[at] = byte;
+    }
     bytes
 }
 

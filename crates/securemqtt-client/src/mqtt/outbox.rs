@@ -97,7 +97,8 @@ impl Outbox {
     /// Takes out the largest publish that the broker has not acknowledged.
     pub(super) fn take_largest(&mut self) -> Option<Publish> {
         let largest = self.sent.iter_mut().filter(|slot| slot.is_some());
-        let largest = largest.max_by_key(|slot| slot.as_ref().map(|numbered| numbered.publish.payload.len()))?.take()?;
+        let largest =
+            largest.max_by_key(|slot| slot.as_ref().map(|numbered| numbered.publish.payload.len()))?.take()?;
         self.unacknowledged -= 1;
         Some(largest.publish)
     }
@@ -211,6 +212,23 @@ mod tests {
         let order: Vec<u64> = std::iter::from_fn(|| outbox.next_waiting()).map(|publish| publish.ticket).collect();
         assert_eq!(order, [0, 2, 3, 4]);
         assert!(outbox.is_empty());
+    }
+
+    #[test]
+    fn the_largest_that_was_sent_is_given_up() {
+        let mut outbox = Outbox::default();
+        for (ticket, size) in [(0, 10), (1, 30), (2, 20), (3, 90)] {
+            let payload = Bytes::from(vec![0; size]);
+            outbox.handed_over(Publish { payload, ..publish(ticket, Qos::AtLeastOnce) });
+        }
+        for id in 1..=3 {
+            outbox.sent(id);
+        }
+        assert_eq!(outbox.take_largest().unwrap().ticket, 1);
+        outbox.connection_lost();
+        let order: Vec<u64> = std::iter::from_fn(|| outbox.next_waiting()).map(|publish| publish.ticket).collect();
+        assert_eq!(order, [0, 2, 3]);
+        assert!(outbox.take_largest().is_none() && outbox.is_empty());
     }
 
     #[test]

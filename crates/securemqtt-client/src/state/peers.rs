@@ -4,26 +4,31 @@ use std::fs::{self, File, OpenOptions};
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
+use std::time::{Duration, Instant};
 
 use securemqtt_core::peers::KnownPeers;
 
 use super::atomic;
 use super::error::StateError;
 
+/// How soon a running program notices an edit: whoever revokes or adds a peer is watching.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
 /// A known_peers file. A running program and a command that edits it may share it.
 #[derive(Debug)]
 pub struct PeersFile {
     path: PathBuf,
     seen: Option<Stamp>,
+    next_look: Instant,
 }
 
-/// Changes whenever the file is replaced or written to.
+/// Changes whenever the file is replaced or written to, or its mode is changed.
 type Stamp = (u64, u64, i64, i64);
 
 impl PeersFile {
     /// The file at `path`, which need not exist yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), seen: None }
+        Self { path: path.into(), seen: None, next_look: Instant::now() }
     }
 
     /// The file.
@@ -47,12 +52,22 @@ impl PeersFile {
         Ok(peers)
     }
 
-    /// Reads it again if it changed since the last time; cheap enough for every few seconds.
+    /// When [`PeersFile::load_if_changed`] is next due.
+    pub fn next_look(&self) -> Instant {
+        self.next_look
+    }
+
+    /// Reads it again if it changed since the last time. What is wrong with it is told once for each change.
     ///
     /// # Errors
     /// As [`PeersFile::load`].
     pub fn load_if_changed(&mut self) -> Result<Option<KnownPeers>, StateError> {
-        if self.stamp() == self.seen { Ok(None) } else { self.load().map(Some) }
+        self.next_look = Instant::now() + LOOK_EVERY;
+        let stamp = self.stamp();
+        if stamp == self.seen {
+            return Ok(None);
+        }
+        self.load().map(Some).inspect_err(|_| self.seen = stamp)
     }
 
     /// Reads the latest version, lets `change` edit it and stores it, with other editors kept out. An `Err` of `change`
@@ -92,7 +107,7 @@ impl PeersFile {
 
     fn stamp(&self) -> Option<Stamp> {
         let metadata = fs::metadata(&self.path).ok()?;
-        Some((metadata.ino(), metadata.len(), metadata.mtime(), metadata.mtime_nsec()))
+        Some((metadata.ino(), metadata.len(), metadata.ctime(), metadata.ctime_nsec()))
     }
 
     /// Whoever can write the file decides whom we trust; reading it harms nobody.

@@ -20,6 +20,8 @@ const MAX_STRANGERS: usize = 256;
 const MAX_REPORTED: usize = 1024;
 /// Streams that are held of one publisher.
 const MAX_STREAMS: usize = 16;
+/// Whoever was dismissed or revoked asks again after this long.
+const DISMISSED_MS: u64 = 300_000;
 /// How far a publisher's memory may move our counter.
 const MAX_CATCH_UP: u64 = 1 << 32;
 /// A RETRY is followed no faster than this.
@@ -288,7 +290,7 @@ impl Subscriber {
             Status::StaleCounter => 0,
             Status::Pending => 3_000,
             Status::Unknown | Status::NotAuthorised => 30_000,
-            Status::Revoked | Status::Expired => 300_000,
+            Status::Revoked | Status::Expired => DISMISSED_MS,
         };
         peer.request_ms = Some(now.mono_ms + wait);
         if status != Status::StaleCounter && peer.refused.replace(status) != Some(status) {
@@ -399,10 +401,11 @@ impl Subscriber {
                 EntryPayload::Stream(stream) => self.add_stream(id, &stream, true, now, rng, out),
                 EntryPayload::Notice(status) => {
                     out.events.push(Event::Dismissed { name: name.clone(), status });
-                    self.peers.get_mut(&id).into_iter().for_each(|peer| {
+                    if let Some(peer) = self.peers.get_mut(&id) {
                         peer.session = None;
-                        peer.request_ms = None;
-                    });
+                        // It may be let in again some day.
+                        peer.request_ms = Some(now.mono_ms + DISMISSED_MS);
+                    }
                 }
             }
         }

@@ -51,8 +51,6 @@ pub(super) struct Run {
     pub(super) topics: HashMap<String, TopicState>,
     /// The last tick whose signature verified: its number and when it came.
     pub(super) tick: Option<(u32, u64)>,
-    /// Whether its last tick has come.
-    pub(super) ended: bool,
     /// The highest number of its ticks that verified under the stream's key, and whether there was one.
     pub(super) seen: u32,
     pub(super) beaten: bool,
@@ -70,7 +68,7 @@ pub(super) struct OpenedFrame {
 
 impl Run {
     pub(super) fn new(publisher: PeerId, stream: u32) -> Self {
-        Self { publisher, stream, topics: HashMap::new(), tick: None, ended: false, seen: 0, beaten: false }
+        Self { publisher, stream, topics: HashMap::new(), tick: None, seen: 0, beaten: false }
     }
 
     /// Opens a FRAME or BATCH. Look cheaply, decrypt, then mark.

@@ -53,10 +53,18 @@ impl Subscriber {
         if known.and_then(|run| run.tick).is_some_and(|(seq, _)| header.seq <= seq) {
             return Ok(());
         }
-        if !peer.ticks.take(now.mono_ms) {
+        let known = known.map(|run| run.stream).filter(|stream| {
+            let held = self.streams.get(&(id, *stream));
+            held.is_some_and(|held| header.generation <= held.announced().saturating_add(FRAME_STEPS))
+        });
+        // A tick of a known run costs no more than a frame: a flood of them must not shut the genuine one out.
+        if known.is_none() && !peer.ticks.take(now.mono_ms) {
             return Err(Reject::RateLimited);
         }
-        let Some(tick) = self.open_tick(id, header, header_len, message) else {
+        let Some(tick) = self.open_tick(id, known, header, header_len, message) else {
+            if known.is_some() {
+                return Err(Reject::NotAuthentic);
+            }
             self.park_tick(id, message, now, rng);
             return Ok(());
         };
@@ -75,11 +83,18 @@ impl Subscriber {
     }
 
     /// Tries the streams that are held of this publisher, the newest first.
-    fn open_tick(&self, id: PeerId, header: FrameHeader, header_len: usize, message: &[u8]) -> Option<OpenedTick> {
+    fn open_tick(
+        &self,
+        id: PeerId,
+        known: Option<u32>,
+        header: FrameHeader,
+        header_len: usize,
+        message: &[u8],
+    ) -> Option<OpenedTick> {
         let topic = Control::Tick.topic(id);
         let aad = [&message[..header_len], topic.as_bytes()].concat();
         let held = self.stream_order.iter().rev().filter(|(publisher, _)| *publisher == id);
-        for (age, at) in held.enumerate() {
+        for (age, at) in held.enumerate().filter(|(_, (_, stream))| known.is_none_or(|known| known == *stream)) {
             let Some(stream) = self.streams.get(at) else { continue };
             // Only the newest stream may be far behind: a forged tick costs no more than that.
             let steps = if age == 0 { TICK_STEPS } else { FRAME_STEPS };
@@ -177,7 +192,7 @@ impl Subscriber {
         // A tick that was held back on its way accuses nobody of what it could not know.
         let sealed_ms = self.peers.get_mut(&id).map_or(0, |peer| peer.pulse.sealed_ms(tick.body.clock_ms, now.mono_ms));
         for (index, positions) in tick.body.runs.iter().enumerate() {
-            let opened = self.open_run(id, positions, index == 0);
+            let opened = self.open_run(id, positions);
             let mut positions = positions.clone();
             positions
                 .topics
@@ -191,12 +206,11 @@ impl Subscriber {
         let run = self.runs.get_mut(&number).and_then(|runs| runs.iter_mut().find(|run| run.publisher == id));
         if let Some(run) = run {
             run.tick = Some((tick.header.seq, now.mono_ms));
-            run.ended |= tick.body.last;
         }
     }
 
     /// Opens a run if it is new and its stream is held. Returns whether it is new.
-    fn open_run(&mut self, id: PeerId, positions: &RunPositions, own: bool) -> bool {
+    fn open_run(&mut self, id: PeerId, positions: &RunPositions) -> bool {
         if self.find_run(id, positions.run).is_some() || !self.streams.contains_key(&(id, positions.stream)) {
             return false;
         }
@@ -206,9 +220,7 @@ impl Subscriber {
             return false;
         }
         peer.runs += 1;
-        let mut run = Run::new(id, positions.stream);
-        run.ended = !own;
-        candidates.push(run);
+        candidates.push(Run::new(id, positions.stream));
         true
     }
 

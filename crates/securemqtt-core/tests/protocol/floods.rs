@@ -9,7 +9,7 @@ use securemqtt_core::trust::TrustMode;
 use securemqtt_core::wire::{Hello, Kind};
 
 use crate::insider::request;
-use crate::network::{Net, Sent, Who, key, known, name, rng};
+use crate::network::{Fate, Net, Sent, Who, is, key, known, name, rng};
 
 const JUNK: usize = 100_000;
 /// Junk in each 100 ms: 20 seconds in all.
@@ -197,4 +197,28 @@ fn junk_ticks_do_not_make_a_publisher_silent_or_hide_a_loss() {
     assert!(!events.iter().any(|event| matches!(event, subscriber::Event::Silent { .. })));
     assert_eq!(net.subscribers[0].engine.counters().missing, 1);
     net.works();
+}
+
+#[test]
+fn junk_ticks_right_before_each_genuine_one_do_not_shut_it_out() {
+    let mut net = Net::pair();
+    net.run(3_000);
+    let mut random = rng(12);
+    for n in 0..8 {
+        net.adversary(|sent, _| if is(sent, Kind::Tick) { Fate::Hold } else { Fate::Deliver });
+        net.run(10_000);
+        net.adversary = None;
+        for (to, genuine) in std::mem::take(&mut net.held) {
+            for _ in 0..300 {
+                let mut payload = genuine.payload.clone();
+                random.fill_bytes(&mut payload[if n % 2 == 0 { 8 } else { 7 }..]);
+                payload[6] = 0;
+                net.deliver(to, &Sent { payload, ..genuine.clone() });
+            }
+            net.deliver(to, &genuine);
+        }
+    }
+    let silent = |event: &subscriber::Event| matches!(event, subscriber::Event::Silent { .. });
+    assert!(!net.subscribers[0].events.iter().any(silent));
+    assert_eq!(net.all_of(Kind::Request).len(), 1, "and no handshake was made for any of them");
 }

@@ -68,7 +68,9 @@ fn replayed_requests_do_not_use_up_the_rate_of_the_peer_they_name() {
     }
     let before = net.publishers[0].engine.counters().diffie_hellman;
     for _ in 0..20 {
-        old.iter().for_each(|bytes| net.inject(&topic, bytes.clone()));
+        for bytes in &old {
+            net.inject(&topic, bytes.clone());
+        }
     }
     net.settle();
     assert_eq!(net.publishers[0].engine.counters().diffie_hellman, before, "a replay costs no Diffie-Hellman");

@@ -92,8 +92,8 @@ pub fn ask(net: &mut Net, publisher: usize, identity: &IdentityKey, sctr: u64) -
     net.inject(&Control::In.topic(id), request);
     net.settle();
     let topic = Control::To(identity.public().id()).topic(id);
-    let answers = net.log.iter().rev().filter(|sent| sent.topic == topic);
-    let grant = answers.filter(|sent| Grant::decode(&sent.payload).is_ok_and(|grant| grant.rid == state.rid())).next();
+    let mut answers = net.log.iter().rev().filter(|sent| sent.topic == topic);
+    let grant = answers.find(|sent| Grant::decode(&sent.payload).is_ok_and(|grant| grant.rid == state.rid()));
     state.read_grant(identity, &grant.unwrap().payload).unwrap()
 }
 

@@ -143,9 +143,9 @@ fn a_subscriber_may_be_let_in_again() {
     let node = &mut net.publishers[0];
     node.engine.set_known(known(&[("sub", &key(2))]), net.now, &mut node.rng, &mut out);
     net.take_publisher(0, out);
-    // Its next hello comes with the hour.
-    net.now.mono_ms += 3_600_000;
-    net.now.unix_ms += 3_600_000;
+    // It asks again after five minutes.
+    net.now.mono_ms += 300_000;
+    net.now.unix_ms += 300_000;
     net.run(10_000);
     net.works();
     assert_eq!(net.all_of(Kind::Request).len(), 2);

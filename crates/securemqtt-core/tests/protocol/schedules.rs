@@ -130,10 +130,10 @@ impl World {
         let log = &self.net.log;
         let pick = |random: &mut ChaCha20Rng| log[below(random, log.len())].clone();
         let (mut sent, other) = (pick(&mut random), pick(&mut random));
-        if random.next_u32() % 3 == 0 {
+        if random.next_u32().is_multiple_of(3) {
             sent.topic = other.topic;
         }
-        if random.next_u32() % 2 == 0 && !sent.payload.is_empty() {
+        if random.next_u32().is_multiple_of(2) && !sent.payload.is_empty() {
             let at = below(&mut random, sent.payload.len());
             sent.payload[at] ^= 1 << (random.next_u32() % 8);
         }
@@ -190,7 +190,9 @@ proptest! {
     #[test]
     fn what_is_delivered_was_sent_and_arrives_once(seed in any::<u64>(), ops in vec(op(), 1..40)) {
         let mut world = World::new(seed, true);
-        ops.iter().for_each(|op| world.apply(op));
+        for op in &ops {
+            world.apply(op);
+        }
         world.release();
         world.check_safety();
     }
@@ -198,7 +200,9 @@ proptest! {
     #[test]
     fn all_of_it_arrives_when_the_network_delivers_in_the_end(seed in any::<u64>(), ops in vec(op(), 1..40)) {
         let mut world = World::new(seed, false);
-        ops.iter().for_each(|op| world.apply(op));
+        for op in &ops {
+            world.apply(op);
+        }
         world.release();
         world.release();
         world.check_safety();

@@ -123,11 +123,13 @@ fn mutated_genuine_messages_do_nothing() {
     proptest!(config, |(pick in any::<prop::sample::Index>(), changes in vec(change(), 1..3), topic in any::<Option<prop::sample::Index>>())| {
         let sent = pick.get(&log);
         let mut payload = sent.payload.clone();
-        changes.iter().for_each(|change| change.apply(&mut payload));
+        for change in &changes {
+            change.apply(&mut payload);
+        }
         let topic = topic.map_or(&sent.topic, |index| index.get(&topics));
         let mut net = net.borrow_mut();
         throw(&mut net, topic, &payload);
-        if net.log.len() % 10 == 0 {
+        if net.log.len().is_multiple_of(10) {
             net.run(100);
         }
     });

@@ -1,0 +1,133 @@
+use std::thread::sleep;
+
+use crate::attacks::{FAST, READING, TICKS, assert_told_of_changed_key, reading, typing};
+use crate::broker::Broker;
+use crate::parties::{KEYED, Party, RAW, introduced};
+use crate::process::{PATIENCE, Running};
+
+/// What a message offers as the remedy, run by the party that it was told to.
+fn run_offered(party: &Party, told: &Running, offer: &str) {
+    let line = told.wait_for(offer);
+    let words: Vec<&str> = line.split(offer).nth(1).unwrap().split_ascii_whitespace().collect();
+    assert!(words[0] == "mqtt-publisher" || words[0] == "mqtt-subscriber", "{line}");
+    party.command(&words[1..]);
+}
+
+/// The modes in which a changed key must be refused, and the one in which the remedy is tried: `ask` needs a terminal.
+const MODES: [(&str, &str); 3] = [("strict", "strict"), ("ask", "strict"), ("accept-new", "accept-new")];
+
+#[test]
+fn a_publisher_with_a_changed_key_is_refused_until_it_is_replaced() {
+    for (trust, afterwards) in MODES {
+        let broker = Broker::start();
+        let (ward, station) = introduced();
+        let changed = Party::publisher(&ward.name);
+        changed.knows(&station);
+        let program = station.at(&broker).args(RAW).args(["--trust", trust]);
+        let subscriber = if trust == "ask" { program.terminal().start() } else { program.start() };
+        let mut publisher = typing(changed.at(&broker), "strict");
+        publisher.type_line(READING);
+        assert_told_of_changed_key(&subscriber, &ward.name, &ward.fingerprint, &changed.fingerprint);
+        assert!(!subscriber.output().contains(READING), "{}", subscriber.output());
+
+        run_offered(&station, &subscriber, "if the change is genuine: ");
+        drop(subscriber);
+        reading(station.at(&broker), afterwards).wait_for(READING);
+    }
+}
+
+#[test]
+fn a_subscriber_with_a_changed_key_is_refused_until_it_is_replaced() {
+    for (trust, afterwards) in MODES {
+        let broker = Broker::start();
+        let (ward, station) = introduced();
+        let changed = Party::subscriber(&station.name);
+        changed.knows(&ward);
+        let program = ward.at(&broker).args(["-l", "--trust", trust]).args(FAST);
+        let publisher = if trust == "ask" { program.terminal().start() } else { program.open_input().start() };
+        let subscriber = reading(changed.at(&broker), "strict");
+        assert_told_of_changed_key(&publisher, &station.name, &station.fingerprint, &changed.fingerprint);
+        subscriber.wait_for("ward-7 refuses us: not authorised");
+
+        run_offered(&ward, &publisher, "if the change is genuine: ");
+        drop(subscriber);
+        drop(publisher);
+        let mut publisher = typing(ward.at(&broker), afterwards);
+        publisher.type_line(READING);
+        reading(changed.at(&broker), "strict").wait_for(READING);
+    }
+}
+
+#[test]
+fn an_unknown_subscriber_is_told_so_and_the_publisher_how_to_add_it() {
+    let broker = Broker::start();
+    let (ward, station) = (Party::publisher("ward-7"), Party::subscriber("station"));
+    station.knows(&ward);
+    let mut publisher = typing(ward.at(&broker), "strict");
+    publisher.type_line(READING);
+    let mut subscriber = reading(station.at(&broker).args(["-C", "1", "-W", "3"]), "strict");
+    subscriber.wait_for("ward-7 refuses us: it does not know us; at the publisher, run `mqtt-publisher peers add`");
+    publisher.wait_for(&format!("Refused station {}: not a known peer", station.fingerprint));
+    assert_eq!(subscriber.wait_exit(PATIENCE), 77, "{}", subscriber.output());
+
+    run_offered(&ward, &publisher, "to trust it: ");
+    // Asked too early, it would refuse once more, and be asked again half a minute later.
+    sleep(TICKS);
+    reading(station.at(&broker), "strict").wait_for(READING);
+}
+
+#[test]
+fn a_revoked_subscriber_is_told_and_reads_no_further_while_the_others_do() {
+    let broker = Broker::start();
+    let (ward, station) = introduced();
+    let mut publisher = typing(ward.at(&broker).env("SECUREMQTT_LOG", "info"), "accept-new");
+    let revoked = reading(station.at(&broker), "strict");
+    let other = reading(Party::subscriber("other").at(&broker), "accept-new");
+    for reader in [&revoked, &other] {
+        reader.wait_for(KEYED);
+    }
+    publisher.wait_for("New peer other");
+    publisher.type_line("1");
+    for reader in [&revoked, &other] {
+        reader.wait_for_line(|line| line == "1", PATIENCE);
+    }
+
+    ward.command(&["peers", "revoke", &station.name]);
+    revoked.wait_for("ward-7 refuses us: revoked");
+    // As soon as the others have the next stream's key.
+    publisher.wait_for("a new stream has begun");
+    publisher.type_line("2");
+    other.wait_for_line(|line| line == "2", PATIENCE);
+    // What crossed the broker meanwhile reached it too.
+    publisher.type_line("3");
+    other.wait_for_line(|line| line == "3", PATIENCE);
+    assert_eq!(revoked.stdout(), ["1"]);
+
+    drop(revoked);
+    let mut again = reading(station.at(&broker).args(["-C", "1", "-W", "2"]), "strict");
+    assert_eq!(again.wait_exit(PATIENCE), 77, "{}", again.output());
+    again.wait_for("ward-7 refuses us: revoked");
+    publisher.wait_for(&format!("Refused station {}: revoked", station.fingerprint));
+}
+
+#[test]
+fn a_peer_revoked_just_before_another_is_remembered_is_revoked() {
+    let broker = Broker::start();
+    let (ward, station) = introduced();
+    let slow = ["-l", "--trust", "accept-new", "--tick-every", "2s"];
+    let publisher = ward.at(&broker).env("SECUREMQTT_LOG", "info").args(slow);
+    let mut publisher = publisher.open_input().start();
+    let revoked = reading(station.at(&broker), "strict");
+    revoked.wait_for(KEYED);
+    publisher.wait_for("ECDH key exchange completed");
+    ward.command(&["peers", "revoke", &station.name]);
+    // The publisher writes known_peers before it next looks at it.
+    let other = reading(Party::subscriber("other").at(&broker), "accept-new");
+    other.wait_for(KEYED);
+    publisher.wait_for("New peer other");
+    revoked.wait_for("ward-7 refuses us: revoked");
+    publisher.wait_for("a new stream has begun");
+    publisher.type_line(READING);
+    other.wait_for(READING);
+    assert!(revoked.stdout().is_empty(), "{}", revoked.output());
+}
