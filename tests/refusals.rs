@@ -24,14 +24,15 @@ fn a_publisher_with_a_changed_key_is_refused_until_it_is_replaced() {
         let changed = Party::publisher(&ward.name);
         changed.knows(&station);
         let program = station.at(&broker).args(RAW).args(["--trust", trust]);
-        let subscriber = if trust == "ask" { program.terminal().start() } else { program.start() };
+        let mut subscriber = if trust == "ask" { program.terminal().start() } else { program.start() };
         let mut publisher = typing(changed.at(&broker), "strict");
         publisher.type_line(READING);
         assert_told_of_changed_key(&subscriber, &ward.name, &ward.fingerprint, &changed.fingerprint);
         assert!(!subscriber.output().contains(READING), "{}", subscriber.output());
 
         run_offered(&station, &subscriber, "if the change is genuine: ");
-        drop(subscriber);
+        // Its state directory is free when it has ended.
+        subscriber.interrupt();
         reading(station.at(&broker), afterwards).wait_for(READING);
     }
 }
@@ -44,14 +45,15 @@ fn a_subscriber_with_a_changed_key_is_refused_until_it_is_replaced() {
         let changed = Party::subscriber(&station.name);
         changed.knows(&ward);
         let program = ward.at(&broker).args(["-l", "--trust", trust]).args(FAST);
-        let publisher = if trust == "ask" { program.terminal().start() } else { program.open_input().start() };
-        let subscriber = reading(changed.at(&broker), "strict");
+        let mut publisher = if trust == "ask" { program.terminal().start() } else { program.open_input().start() };
+        let mut subscriber = reading(changed.at(&broker), "strict");
         assert_told_of_changed_key(&publisher, &station.name, &station.fingerprint, &changed.fingerprint);
         subscriber.wait_for("ward-7 refuses us: not authorised");
 
         run_offered(&ward, &publisher, "if the change is genuine: ");
-        drop(subscriber);
-        drop(publisher);
+        // Their state directories are free when they have ended.
+        subscriber.interrupt();
+        publisher.interrupt();
         let mut publisher = typing(ward.at(&broker), afterwards);
         publisher.type_line(READING);
         reading(changed.at(&broker), "strict").wait_for(READING);

@@ -5,7 +5,7 @@
     python3 vectors/generate.py           # writes vectors/*.json
     python3 vectors/generate.py --check   # compares instead, and fails where they differ
 
-It follows the text of PROTOCOL.md line by line and shares no code with the Rust crates. There is no randomness:
+It shares no code with the Rust crates. There is no randomness:
 every key, salt and challenge is SHA-256 of its name. "crates/securemqtt-core/tests/vectors.rs" plays the same
 two stories through the engines and compares every byte.
 """

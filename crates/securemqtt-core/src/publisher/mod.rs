@@ -2,6 +2,8 @@
 //!
 //! It takes messages and the time, and says what to send and what happened. It seals and cannot open.
 
+mod acks;
+mod config;
 mod event;
 mod intake;
 mod roster;
@@ -13,6 +15,7 @@ use std::fmt;
 
 use rand_core::CryptoRng;
 
+pub use config::Config;
 pub use event::{Counters, Event, Reject};
 pub use sealer::{MAX_TOPICS, SealError};
 
@@ -27,43 +30,6 @@ use crate::{Now, Outgoing, Qos};
 use roster::{Member, Roster};
 use rotation::Rotation;
 use sealer::Sealer;
-
-/// How a publisher behaves; every interval in milliseconds.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The petname that it proposes.
-    pub name: PeerName,
-    /// Whether every frame is signed, for those who must prevent forgery by another subscriber.
-    pub signed_frames: bool,
-    /// Between ticks.
-    pub tick_ms: u64,
-    /// Between generations, by time.
-    pub ratchet_ms: u64,
-    /// Between generations, by frames.
-    pub ratchet_frames: u64,
-    /// Between streams.
-    pub rotate_ms: u64,
-    /// Between challenges.
-    pub challenge_ms: u64,
-    /// How long a rotation waits for confirmations.
-    pub rotation_wait_ms: u64,
-}
-
-impl Config {
-    /// The defaults of the protocol.
-    pub fn new(name: PeerName) -> Self {
-        Self {
-            name,
-            signed_frames: false,
-            tick_ms: 10_000,
-            ratchet_ms: 3_600_000,
-            ratchet_frames: 1 << 20,
-            rotate_ms: 24 * 3_600_000,
-            challenge_ms: 3_600_000,
-            rotation_wait_ms: 10_000,
-        }
-    }
-}
 
 /// What a call leaves to be done. The caller takes both lists, and does them in this order.
 #[derive(Debug, Default)]
@@ -279,7 +245,13 @@ impl Publisher {
     }
 
     /// The file of known peers has changed: whoever is no longer allowed loses the next stream.
+    /// A new challenge tells whoever was refused, and may be let in now, to ask again.
     pub fn set_known<R: CryptoRng + ?Sized>(&mut self, known: KnownPeers, now: Now, rng: &mut R, out: &mut Output) {
+        let before = self.trust.known();
+        let stood = |key| before.by_key(key).is_some_and(|peer| !peer.revoked);
+        if known.iter().any(|peer| !peer.revoked && !stood(&peer.key)) {
+            self.renew_challenge(now, rng, out);
+        }
         self.trust.set_known(known);
         let gone: Vec<PeerId> =
             self.roster.granted().filter(|(_, member)| !self.stays(member)).map(|(id, _)| id).collect();

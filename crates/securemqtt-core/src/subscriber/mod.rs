@@ -4,12 +4,16 @@
 
 mod event;
 mod frames;
-mod keying;
+mod grants;
+mod hellos;
+mod keys;
 mod parking;
 mod peer;
+mod requests;
 mod runs;
 mod streams;
 mod ticks;
+mod verdicts;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -31,6 +35,8 @@ use streams::HeldStream;
 
 /// Above this many peers, control topics are subscribed with wildcards.
 const MAX_EXACT_PEERS: usize = 100;
+/// Whoever was dismissed or revoked asks again after this long.
+const DISMISSED_MS: u64 = 300_000;
 /// Counters that are reserved on disk at a time.
 const COUNTER_LEASE: u64 = 1024;
 

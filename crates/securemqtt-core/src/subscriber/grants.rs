@@ -1,0 +1,197 @@
+//! GRANT and RETRY: the answers to a REQUEST.
+
+use rand_core::CryptoRng;
+
+use super::peer::Session;
+use super::{DISMISSED_MS, Event, Output, Reject, Subscriber};
+use crate::Now;
+use crate::handshake::{Granted, HandshakeError, Outcome};
+use crate::identity::PeerId;
+use crate::trust::Standing;
+use crate::wire::{Grant, Hello, Kind, Retry, Status, WireError};
+
+/// How far a publisher's memory may move our counter.
+const MAX_CATCH_UP: u64 = 1 << 32;
+/// A RETRY is followed no faster than this.
+const RETRY_MS: u64 = 200;
+
+impl Subscriber {
+    /// GRANT and RETRY.
+    pub(super) fn on_to<R: CryptoRng + ?Sized>(
+        &mut self,
+        id: PeerId,
+        payload: &[u8],
+        now: Now,
+        rng: &mut R,
+        out: &mut Output,
+    ) -> Result<(), Reject> {
+        match Kind::of(payload).map_err(HandshakeError::from)? {
+            Kind::Grant => self.on_grant(id, payload, now, rng, out),
+            Kind::Retry => self.on_retry(id, payload, now, rng, out),
+            other => Err(Reject::Handshake(WireError::Kind(other as u8).into())),
+        }
+    }
+
+    fn on_retry<R: CryptoRng + ?Sized>(
+        &mut self,
+        id: PeerId,
+        payload: &[u8],
+        now: Now,
+        rng: &mut R,
+        out: &mut Output,
+    ) -> Result<(), Reject> {
+        let retry = Retry::decode(payload).map_err(HandshakeError::from)?;
+        let Some(peer) = self.peers.get(&id) else { return Ok(()) };
+        if !peer.attempts.iter().any(|attempt| attempt.hash == retry.request) || peer.hello_bytes == retry.hello {
+            return Ok(());
+        }
+        let hello = Hello::decode(retry.hello).map_err(HandshakeError::from)?;
+        if hello.key.id() != id {
+            return Err(Reject::Handshake(HandshakeError::WrongIdentity));
+        }
+        self.take_hello(hello, retry.hello, now, RETRY_MS, out);
+        self.poll(now, rng, out);
+        Ok(())
+    }
+
+    fn on_grant<R: CryptoRng + ?Sized>(
+        &mut self,
+        id: PeerId,
+        payload: &[u8],
+        now: Now,
+        rng: &mut R,
+        out: &mut Output,
+    ) -> Result<(), Reject> {
+        let grant = Grant::decode(payload).map_err(HandshakeError::from)?;
+        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        // A repeated GRANT of a handshake that is over, or of a stranger's.
+        let Some(attempt) = peer.attempts.iter().find(|attempt| attempt.state.rid() == grant.rid) else {
+            return Ok(());
+        };
+        if !peer.grants.take(now.mono_ms) {
+            return Err(Reject::RateLimited);
+        }
+        let outcome = attempt.state.read_grant(&self.identity, payload)?;
+        match outcome {
+            Outcome::Refused { sctr, status } => {
+                self.catch_up(id, sctr, out);
+                self.refused(id, status, now, out);
+            }
+            Outcome::Granted(granted) => {
+                self.catch_up(id, granted.sctr, out);
+                self.granted(id, granted, now, rng, out);
+            }
+        }
+        Ok(())
+    }
+
+    /// The publisher remembers a counter that we have not used: our state was rolled back.
+    fn catch_up(&mut self, id: PeerId, sctr: u64, out: &mut Output) {
+        // No publisher can use up our counter: a lie moves it by a bounded step, and a larger one by nothing.
+        if sctr <= self.sctr || sctr - self.sctr > MAX_CATCH_UP {
+            return;
+        }
+        self.sctr = sctr;
+        self.next_sctr(out);
+        let name = self.peers.get(&id).map(|peer| peer.name.clone());
+        out.events.extend(name.map(|name| Event::RolledBack { name }));
+    }
+
+    fn refused(&mut self, id: PeerId, status: Status, now: Now, out: &mut Output) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.attempts.clear();
+        let wait = match status {
+            Status::StaleCounter => 0,
+            Status::Pending => 3_000,
+            Status::Unknown | Status::NotAuthorised => 30_000,
+            Status::Revoked | Status::Expired => DISMISSED_MS,
+        };
+        peer.request_ms = Some(now.mono_ms + wait);
+        if status != Status::StaleCounter && peer.refused.replace(status) != Some(status) {
+            out.events.push(Event::RefusedBy { name: peer.name.clone(), status });
+        }
+        self.wake_at(now.mono_ms + wait);
+    }
+
+    fn granted<R: CryptoRng + ?Sized>(
+        &mut self,
+        id: PeerId,
+        granted: Granted,
+        now: Now,
+        rng: &mut R,
+        out: &mut Output,
+    ) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let key = peer.hello.key.clone();
+        match self.trust.judge(&key, &peer.hello.name) {
+            Standing::Pinned(name) => peer.name = name,
+            Standing::Expected(name) | Standing::AcceptNew(name) => {
+                peer.name = name.clone();
+                self.trust.pin(name.clone(), key.clone());
+                out.events.push(Event::NewPeer { name, key });
+            }
+            Standing::Ask(name) => {
+                peer.attempts.clear();
+                peer.undecided = Some(Box::new(granted));
+                out.events.push(Event::AskPeer { id, name, key });
+                return;
+            }
+            // Trust has changed since the hello.
+            _ => {
+                peer.attempts.clear();
+                return;
+            }
+        }
+        self.install(id, &granted, now, rng, out);
+    }
+
+    /// A person's answer to [`Event::AskPeer`].
+    pub fn decide<R: CryptoRng + ?Sized>(&mut self, id: PeerId, allow: bool, now: Now, rng: &mut R, out: &mut Output) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(granted) = peer.undecided.take() else { return };
+        if !allow {
+            self.denied.insert(id);
+            if let Some(peer) = self.peers.remove(&id) {
+                out.events.push(Event::UnknownPublisher { name: peer.hello.name, key: peer.hello.key });
+            }
+            return;
+        }
+        let (name, key) = (peer.hello.name.clone(), peer.hello.key.clone());
+        if self.trust.pin(name.clone(), key.clone()) {
+            peer.name = name.clone();
+            out.events.push(Event::NewPeer { name, key });
+            self.install(id, &granted, now, rng, out);
+        }
+    }
+
+    /// The handshake is complete on our side: the stream opens frames at once, the confirm goes out.
+    fn install<R: CryptoRng + ?Sized>(
+        &mut self,
+        id: PeerId,
+        granted: &Granted,
+        now: Now,
+        rng: &mut R,
+        out: &mut Output,
+    ) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.attempts.clear();
+        peer.refused = None;
+        peer.stranger = false;
+        peer.request_ms = None;
+        let session = Session::new(&granted.session, now.mono_ms, rng);
+        let first = peer.session.is_none();
+        peer.previous = peer.session.replace(session);
+        let name = peer.name.clone();
+        let due = peer.due_ms();
+        self.wake_at(due);
+        out.events.push(Event::Keyed { id, name, first });
+        self.acknowledge(id, out);
+        self.add_stream(id, &granted.stream, !first, now, rng, out);
+    }
+}
+
+impl From<HandshakeError> for Reject {
+    fn from(error: HandshakeError) -> Self {
+        Self::Handshake(error)
+    }
+}
