@@ -4,28 +4,36 @@
 #[derive(Clone, Copy, Debug)]
 pub struct TokenBucket {
     size: u32,
-    per_second: u32,
-    /// Thousandths of a token.
-    milli: u64,
+    per_minute: u32,
+    /// In parts of a token: [`TOKEN`] make one.
+    level: u64,
     at_ms: u64,
 }
 
+/// So fine that a bucket of one token a minute fills by one part a millisecond.
+const TOKEN: u64 = 60_000;
+
 impl TokenBucket {
-    /// A full bucket.
+    /// A full bucket that refills by so many tokens a second.
     pub const fn new(size: u32, per_second: u32) -> Self {
-        Self { size, per_second, milli: size as u64 * 1000, at_ms: 0 }
+        Self::per_minute(size, per_second * 60)
+    }
+
+    /// A full bucket that refills by so many tokens a minute.
+    pub const fn per_minute(size: u32, per_minute: u32) -> Self {
+        Self { size, per_minute, level: size as u64 * TOKEN, at_ms: 0 }
     }
 
     /// Takes a token, if there is one.
     pub fn take(&mut self, now_ms: u64) -> bool {
         let elapsed = now_ms.saturating_sub(self.at_ms);
-        let full = u64::from(self.size) * 1000;
-        self.milli = self.milli.saturating_add(elapsed.saturating_mul(u64::from(self.per_second))).min(full);
+        let full = u64::from(self.size) * TOKEN;
+        self.level = self.level.saturating_add(elapsed.saturating_mul(u64::from(self.per_minute))).min(full);
         self.at_ms = self.at_ms.max(now_ms);
-        if self.milli < 1000 {
+        if self.level < TOKEN {
             return false;
         }
-        self.milli -= 1000;
+        self.level -= TOKEN;
         true
     }
 }
@@ -41,5 +49,12 @@ mod tests {
         assert_eq!(burst, 3);
         let later = (1..=40).filter(|n| bucket.take(1000 + n * 100)).count();
         assert_eq!(later, 8, "2 a second for 4 seconds");
+    }
+
+    #[test]
+    fn a_slow_rate_holds_however_often_it_is_asked() {
+        let mut bucket = TokenBucket::per_minute(1, 6);
+        assert!(bucket.take(0));
+        assert_eq!((1..=60_000).filter(|ms| bucket.take(*ms)).count(), 6);
     }
 }

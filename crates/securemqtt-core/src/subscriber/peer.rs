@@ -100,6 +100,7 @@ pub(super) struct Peer {
     pub(super) grants: TokenBucket,
     pub(super) ticks: TokenBucket,
     pub(super) hellos: TokenBucket,
+    pub(super) strays: TokenBucket,
     pub(super) pulse: Pulse,
     /// Runs that are open.
     pub(super) runs: usize,
@@ -165,6 +166,7 @@ impl Peer {
             grants: TokenBucket::new(64, 32),
             ticks: TokenBucket::new(50, 25),
             hellos: TokenBucket::new(10, 1),
+            strays: TokenBucket::per_minute(3, 6),
             pulse: Pulse::default(),
             runs: 0,
             stranger,

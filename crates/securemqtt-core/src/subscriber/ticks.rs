@@ -17,6 +17,8 @@ use crate::wire::{FrameHeader, Kind, RunPositions, TickBody};
 const MAX_CANDIDATES: usize = 4;
 /// Runs of one publisher that are open at a time.
 const MAX_RUNS: usize = 64;
+/// The pause between handshakes that ticks of unknown streams cause, after the first few.
+const STRAY_MS: u64 = 10_000;
 /// A signature is checked at least this often.
 const CHECK_MS: u64 = 60_000;
 
@@ -111,9 +113,9 @@ impl Subscriber {
         peer.parked_tick = Some(message.to_vec());
         let confirming = peer.session.as_ref().is_none_or(|session| session.confirm.is_some());
         if !confirming && peer.attempts.is_empty() {
-            // Not at once for every stray tick of an old stream.
-            let earliest = peer.last_request_ms.map_or(0, |last| last + 5_000).max(now.mono_ms);
-            let at = earliest + u64::from(rng.next_u32() % 1000);
+            // A forged tick costs both sides a handshake: a few may, then there is a pause.
+            let pause = if peer.strays.take(now.mono_ms) { 0 } else { STRAY_MS };
+            let at = now.mono_ms + pause + u64::from(rng.next_u32() % 1000);
             peer.request_at(at);
             self.wake_at(at);
         }
