@@ -1,24 +1,24 @@
 //! The main mode: readings in, frames out.
 
+mod words;
+
 use std::collections::HashSet;
 use std::time::Duration;
 
-use securemqtt_cli::broker::INSECURE;
 use securemqtt_cli::exit::{Exit, Failure, Outcome};
 use securemqtt_cli::identity::Role;
 use securemqtt_cli::logging::Talk;
 use securemqtt_cli::questions::Questions;
 use securemqtt_cli::signals::Signals;
 use securemqtt_cli::start::Start;
+use securemqtt_client::Trouble;
 use securemqtt_client::mqtt::LinkErrorKind;
 use securemqtt_client::publisher::{Finished, PublishError, Publisher, Settings};
 use securemqtt_client::state::StateDir;
-use securemqtt_client::{Notice, Trouble};
 use securemqtt_core::Qos;
-use securemqtt_core::identity::{Fingerprint, IdentityPublic};
+use securemqtt_core::identity::Fingerprint;
 use securemqtt_core::peers::PeerName;
-use securemqtt_core::publisher::{Config, Event};
-use securemqtt_core::wire::Status;
+use securemqtt_core::publisher::Config;
 use tokio::sync::mpsc;
 
 use crate::batch::Batch;
@@ -207,32 +207,6 @@ impl<'a> App<'a> {
         Ok(if bad > 0 { Exit::BadData } else { Exit::Done })
     }
 
-    fn tell(&mut self, notice: Notice<Event>) -> Outcome<()> {
-        match notice {
-            Notice::Connected => self.connected(),
-            Notice::Trouble(trouble) => {
-                self.bad += usize::from(concerns(&trouble, &self.topic));
-                Ok(self.warn.say(trouble)?)
-            }
-            Notice::Event(event) => self.event(event),
-        }
-    }
-
-    fn connected(&mut self) -> Outcome<()> {
-        self.talk.say("Connected to broker")?;
-        if std::mem::replace(&mut self.greeted, true) {
-            return Ok(());
-        }
-        self.talk.say(format_args!("Identity {}", self.fingerprint))?;
-        if self.cli.broker.is_insecure() {
-            self.warn.say(INSECURE)?;
-        }
-        if self.cli.readings.no_wait {
-            return self.begin();
-        }
-        Ok(self.talk.say("Waiting for a subscriber...")?)
-    }
-
     /// Opens the tap.
     fn begin(&mut self) -> Outcome<()> {
         if let Some(source) = self.source.take() {
@@ -240,58 +214,6 @@ impl<'a> App<'a> {
             self.input = Some(input::pump(source, self.cli.readings.pace())?);
         }
         Ok(())
-    }
-
-    fn event(&mut self, event: Event) -> Outcome<()> {
-        match event {
-            Event::NewPeer { name, key } => {
-                let how = self.first_contact;
-                self.talk.say(format_args!("New peer {name} {} ({how})", key.fingerprint()))?;
-            }
-            Event::AskPeer { id, name, key } => self.questions.ask(id, &name, key.fingerprint()),
-            Event::Confirmed { first, .. } => {
-                if first {
-                    self.talk.say("ECDH key exchange completed")?;
-                }
-                self.begin()?;
-            }
-            Event::Refused { name, key, status, pinned } => self.refused(&name, &key, status, pinned)?,
-            Event::Rotated { stream } => tracing::info!(stream, "a new stream has begun"),
-            Event::Rejected(reject) => tracing::debug!(?reject, "a message was refused"),
-            Event::EntryDropped { id } => {
-                tracing::warn!(%id, "a subscriber has been away for so long that a key for it was dropped");
-            }
-            Event::RolledBack { id } => {
-                tracing::warn!(%id, "a subscriber knows more than we do: our state is old; the stream was changed");
-            }
-        }
-        Ok(())
-    }
-
-    fn refused(
-        &mut self,
-        name: &PeerName,
-        key: &IdentityPublic,
-        status: Status,
-        pinned: Option<Fingerprint>,
-    ) -> Outcome<()> {
-        let shown = key.fingerprint();
-        // It asks again and again; it is told each time, and we once.
-        if self.refused.len() >= MAX_REFUSED || !self.refused.insert((shown, status as u8)) {
-            return Ok(());
-        }
-        let line = key.to_openssh();
-        let text = match pinned {
-            Some(pinned) => format!(
-                "REFUSED {name}: its key has changed, or somebody pretends to be it\n  pinned {pinned}\n  shown  {shown}\n  \
-                 if the change is genuine: mqtt-publisher peers replace {name} {line}"
-            ),
-            None if status == Status::Revoked => format!("Refused {name} {shown}: revoked"),
-            None => format!(
-                "Refused {name} {shown}: not a known peer\n  to trust it: mqtt-publisher peers add {name} {line}"
-            ),
-        };
-        Ok(self.warn.say(text)?)
     }
 }
 

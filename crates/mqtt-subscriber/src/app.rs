@@ -1,22 +1,21 @@
 //! The main mode: frames in, readings out.
 
+mod words;
+
 use std::collections::{HashMap, HashSet};
 use std::time::Duration;
 
-use securemqtt_cli::broker::INSECURE;
 use securemqtt_cli::exit::{Exit, Failure, Outcome};
 use securemqtt_cli::identity::Role;
 use securemqtt_cli::logging::Talk;
 use securemqtt_cli::questions::Questions;
 use securemqtt_cli::signals::Signals;
 use securemqtt_cli::start::Start;
-use securemqtt_client::Notice;
 use securemqtt_client::mqtt::AckToken;
 use securemqtt_client::state::StateDir;
 use securemqtt_client::subscriber::{Arrival, Reading, Settings, Subscriber, Told};
 use securemqtt_core::identity::{Fingerprint, PeerId};
-use securemqtt_core::subscriber::{Config, Event, Span};
-use securemqtt_core::wire::Status;
+use securemqtt_core::subscriber::Config;
 
 use crate::cli::{Cli, ReadingArgs};
 use crate::output::{Output, Record, Selection};
@@ -177,26 +176,6 @@ impl<'a> App<'a> {
         Ok(())
     }
 
-    fn tell(&mut self, notice: Notice<Event>) -> Outcome<()> {
-        match notice {
-            Notice::Connected => self.connected(),
-            Notice::Trouble(trouble) => self.say_warning(trouble),
-            Notice::Event(event) => self.event(event),
-        }
-    }
-
-    fn connected(&mut self) -> Outcome<()> {
-        self.output.say(&self.talk, "Connected to broker")?;
-        if std::mem::replace(&mut self.greeted, true) {
-            return Ok(());
-        }
-        self.output.say(&self.talk, format_args!("Identity {}", self.fingerprint))?;
-        if self.insecure {
-            self.say_warning(INSECURE)?;
-        }
-        self.output.say(&self.talk, "Waiting for ECDH key exchange...")
-    }
-
     /// True when the last reading that was asked for is out.
     fn put_out(&mut self, arrival: Arrival) -> Outcome<bool> {
         let Arrival { at, elapsed, readings, ack } = arrival;
@@ -239,103 +218,5 @@ impl<'a> App<'a> {
         let known = known.unwrap_or_else(|| (id.to_string(), self.fingerprint));
         self.names.insert(id, known.clone());
         known
-    }
-
-    fn event(&mut self, event: Event) -> Outcome<()> {
-        match event {
-            Event::NewPeer { name, key } => {
-                let how = self.first_contact;
-                self.output.say(&self.talk, format_args!("New peer {name} {} ({how})", key.fingerprint()))
-            }
-            Event::AskPeer { id, name, key } => {
-                self.questions.ask(id, &name, key.fingerprint());
-                Ok(())
-            }
-            Event::Keyed { first, .. } => {
-                if first {
-                    self.output.say(&self.talk, "AES key derived successfully!")?;
-                    self.output.say(&self.talk, "Listening for encrypted messages...")?;
-                }
-                Ok(())
-            }
-            Event::Missing(span) => self.say_span("Missing", &span, "not received"),
-            Event::Late(span) => self.say_span("Late", &span, "received after all"),
-            Event::Forged(span) => self.say_span("FORGED", &span, "contradicted by the publisher's signed tick"),
-            Event::Silent { name } => self.say_warning(format_args!("No sign of life from {name}")),
-            Event::Back { name } => self.say_warning(format_args!("{name} is back")),
-            Event::RolledBack { name } => {
-                self.say_warning(format_args!("{name} remembers more than we do: was our state directory restored?"))
-            }
-            Event::Rejected { topic, why } => {
-                tracing::debug!(topic, ?why, "a message was refused");
-                Ok(())
-            }
-            refusal => self.refusal(refusal),
-        }
-    }
-
-    fn refusal(&mut self, event: Event) -> Outcome<()> {
-        let pending = matches!(event, Event::RefusedBy { status: Status::Pending, .. });
-        let (who, text) = match event {
-            Event::UnknownPublisher { name, key } => {
-                let (shown, line) = (key.fingerprint(), key.to_openssh());
-                let trust = format!("to trust it: mqtt-subscriber peers add {name} {line}");
-                (shown.to_string(), format!("Refused {name} {shown}: not a known peer\n  {trust}"))
-            }
-            Event::KeyChanged { name, pinned, shown } => {
-                let line = shown.to_openssh();
-                let shown = shown.fingerprint();
-                let text = format!(
-                    "REFUSED {name}: its key has changed, or somebody pretends to be it\n  pinned {pinned}\n  \
-                     shown  {shown}\n  if the change is genuine: mqtt-subscriber peers replace {name} {line}"
-                );
-                (shown.to_string(), text)
-            }
-            Event::ForeignHello { id, shown } => {
-                let shown = shown.fingerprint();
-                let text =
-                    format!("REFUSED a hello for publisher {id} with another key, {shown}: somebody is in the middle");
-                (shown.to_string(), text)
-            }
-            Event::RefusedBy { name, status } | Event::Dismissed { name, status } => {
-                (name.to_string(), format!("{name} refuses us: {}", refusal_hint(status)))
-            }
-            _ => return Ok(()),
-        };
-        if !pending {
-            self.refused.insert(who);
-        }
-        self.say_warning(text)
-    }
-
-    fn say_span(&mut self, what: &str, span: &Span, why: &str) -> Outcome<()> {
-        let (publisher, _) = self.publisher(span.publisher);
-        let (from, last, topic) = (span.from, span.to.saturating_sub(1), &span.topic);
-        let text = format!("{what}: {publisher} {topic:?} {from}..{last}, {why}");
-        self.say_warning(text)
-    }
-
-    fn say_warning(&mut self, text: impl std::fmt::Display) -> Outcome<()> {
-        self.output.say(&self.warn, text)
-    }
-
-    fn summarise(&mut self) -> Outcome<()> {
-        let counters = self.subscriber.engine().counters();
-        if counters.missing > 0 || counters.forged > 0 {
-            let (missing, forged) = (counters.missing, counters.forged);
-            self.say_warning(format_args!("{missing} readings missing, {forged} forgeries"))?;
-        }
-        Ok(())
-    }
-}
-
-fn refusal_hint(status: Status) -> &'static str {
-    match status {
-        Status::Unknown => "it does not know us; at the publisher, run `mqtt-publisher peers add` with our key",
-        Status::NotAuthorised => "not authorised; its operator said no, or our name belongs to another key there",
-        Status::Revoked => "revoked",
-        Status::Expired => "our credential has expired",
-        Status::Pending => "its operator is being asked; waiting",
-        Status::StaleCounter => "our counter is stale",
     }
 }

@@ -1,5 +1,7 @@
 //! A run that seals: one stream's current generation, a key and a counter for each topic.
 
+mod ticks;
+
 use std::collections::HashMap;
 use std::fmt;
 
@@ -7,12 +9,10 @@ use rand_core::CryptoRng;
 
 use crate::kdf;
 use crate::ledger::{Ledger, MAX_FRAMES, leaf};
-use crate::primitives::{AeadKey, NotAuthentic, SIGNATURE_LEN, TAG_LEN, sha256};
+use crate::primitives::{AeadKey, NotAuthentic, SIGNATURE_LEN, TAG_LEN};
 use crate::stream::{Signed, StreamSecret};
 use crate::topic::{InvalidTopic, validate_topic};
-use crate::wire::{
-    FrameHeader, Kind, MAX_TICK_LEN, OLDER_RUN_LEN, RunPositions, TickBody, TopicPosition, push_reading,
-};
+use crate::wire::{FrameHeader, Kind, MAX_TICK_LEN, TopicPosition, push_reading};
 
 /// Sequence numbers after which a new run is due (2^31); the hard limit is 2^32 − 1.
 const SOFT_LIMIT: u32 = 1 << 31;
@@ -65,22 +65,6 @@ struct TopicSealer {
     /// `next` at the last two timed ticks: a digest reaches back over two intervals.
     marks: [u32; 2],
     announced: u32,
-}
-
-impl TopicSealer {
-    fn position(&self, topic: &str) -> TopicPosition {
-        let reaches_back = self.ledger.digest(self.marks[0], self.next).map(|digest| (self.marks[0], digest));
-        // Sealed faster than ticks were sent, the ledger has lost leaves: then the digest claims nothing.
-        let (from, digest) = reaches_back.unwrap_or_else(|| (self.next, sha256(&[])));
-        TopicPosition {
-            topic: topic.to_owned(),
-            // Nothing is kept for resending in this version.
-            first_kept: self.next,
-            from,
-            next: self.next,
-            digest,
-        }
-    }
 }
 
 /// A run: it can only seal.
@@ -213,84 +197,6 @@ impl Sealer {
         self.topics.insert(topic.to_owned(), state);
         Ok(())
     }
-
-    /// Where every topic stands, those first that moved since they were last announced.
-    fn positions(&mut self, room: usize) -> Vec<TopicPosition> {
-        let mut names: Vec<(&String, bool)> =
-            self.topics.iter().map(|(name, topic)| (name, topic.next != topic.announced)).collect();
-        names.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
-        let moved = names.iter().take_while(|(_, moved)| *moved).count();
-        // Topics that did not move take turns, where not all of them fit.
-        if moved < names.len() {
-            let quiet = &mut names[moved..];
-            let turn = self.tick_cursor % quiet.len();
-            quiet.rotate_left(turn);
-        }
-        let mut left = room;
-        let mut chosen = Vec::new();
-        for (name, _) in names {
-            let len = TopicPosition::encoded_len(name);
-            // A shorter one may still fit: a tick that has room for a topic names it, or the topic has no frames.
-            if len > left {
-                continue;
-            }
-            left -= len;
-            chosen.push(name.clone());
-        }
-        self.tick_cursor = self.tick_cursor.wrapping_add(chosen.len().saturating_sub(moved));
-        chosen.iter().filter_map(|name| self.topics.get(name).map(|topic| topic.position(name))).collect()
-    }
-
-    /// How many topics moved since they were last announced.
-    pub(crate) fn unannounced_topics(&self) -> usize {
-        self.topics.values().filter(|topic| topic.next != topic.announced).count()
-    }
-
-    /// The final positions, for the ticks of the run that follows.
-    pub(crate) fn final_positions(&mut self) -> RunPositions {
-        let topics = self.positions(OLDER_RUN_LEN);
-        RunPositions { run: self.run, stream: self.stream.id(), topics }
-    }
-
-    /// Seals and signs a TICK.
-    pub(crate) fn tick(&mut self, older: &[RunPositions], clock_ms: u64, last: bool) -> Result<Vec<u8>, SealError> {
-        let room = TickBody::room(older);
-        let topics = self.positions(room);
-        for position in &topics {
-            if let Some(topic) = self.topics.get_mut(&position.topic) {
-                topic.announced = position.next;
-            }
-        }
-        let context = self.stream.context(self.run);
-        let mut runs = vec![RunPositions { run: self.run, stream: self.stream.id(), topics }];
-        runs.extend_from_slice(older);
-        let commitment = kdf::key_commitment(self.stream.secret(), &context);
-        let body = TickBody { last, commitment, clock_ms, runs }.encode();
-
-        let seq = self.tick_seq;
-        let next = seq.checked_add(1).ok_or(SealError::Exhausted)?;
-        let header = FrameHeader { kind: Kind::Tick, run: self.run, generation: context.generation, seq };
-        let mut tick = Vec::with_capacity(body.len() + TICK_FIXED_LEN);
-        header.encode_into(&mut tick);
-        let start = tick.len();
-        let topic = self.tick_topic.as_str();
-        let signature = self.stream.sign(&Signed::Tick { header: &tick[..start], topic, body: &body });
-        let aad = [&tick, topic.as_bytes()].concat();
-        tick.extend_from_slice(&body);
-        tick.extend_from_slice(&signature);
-        kdf::traffic_key(self.stream.secret(), &context, topic).seal(u64::from(seq), &aad, &mut tick, start)?;
-        self.tick_seq = next;
-        Ok(tick)
-    }
-
-    /// Moves the marks that digests reach back to: after each timed tick.
-    pub(crate) fn move_marks(&mut self) {
-        self.unannounced = 0;
-        for topic in self.topics.values_mut() {
-            topic.marks = [topic.marks[1], topic.next];
-            topic.ledger.forget_below(topic.marks[0]);
-        }
-    }
 }
 
 impl fmt::Debug for Sealer {
@@ -304,6 +210,7 @@ impl fmt::Debug for Sealer {
 mod tests {
     use super::*;
     use crate::identity::PeerId;
+    use crate::primitives::sha256;
     use rand_chacha::ChaCha20Rng;
     use rand_core::SeedableRng as _;
 

@@ -1,0 +1,91 @@
+//! What the publisher says of what happens, in words for the person who reads it.
+
+use securemqtt_cli::broker::INSECURE;
+use securemqtt_cli::exit::Outcome;
+use securemqtt_client::Notice;
+use securemqtt_core::identity::{Fingerprint, IdentityPublic};
+use securemqtt_core::peers::PeerName;
+use securemqtt_core::publisher::Event;
+use securemqtt_core::wire::Status;
+
+use super::{App, MAX_REFUSED, concerns};
+
+impl App<'_> {
+    pub(super) fn tell(&mut self, notice: Notice<Event>) -> Outcome<()> {
+        match notice {
+            Notice::Connected => self.connected(),
+            Notice::Trouble(trouble) => {
+                self.bad += usize::from(concerns(&trouble, &self.topic));
+                Ok(self.warn.say(trouble)?)
+            }
+            Notice::Event(event) => self.event(event),
+        }
+    }
+
+    fn connected(&mut self) -> Outcome<()> {
+        self.talk.say("Connected to broker")?;
+        if std::mem::replace(&mut self.greeted, true) {
+            return Ok(());
+        }
+        self.talk.say(format_args!("Identity {}", self.fingerprint))?;
+        if self.cli.broker.is_insecure() {
+            self.warn.say(INSECURE)?;
+        }
+        if self.cli.readings.no_wait {
+            return self.begin();
+        }
+        Ok(self.talk.say("Waiting for a subscriber...")?)
+    }
+
+    fn event(&mut self, event: Event) -> Outcome<()> {
+        match event {
+            Event::NewPeer { name, key } => {
+                let how = self.first_contact;
+                self.talk.say(format_args!("New peer {name} {} ({how})", key.fingerprint()))?;
+            }
+            Event::AskPeer { id, name, key } => self.questions.ask(id, &name, key.fingerprint()),
+            Event::Confirmed { first, .. } => {
+                if first {
+                    self.talk.say("ECDH key exchange completed")?;
+                }
+                self.begin()?;
+            }
+            Event::Refused { name, key, status, pinned } => self.refused(&name, &key, status, pinned)?,
+            Event::Rotated { stream } => tracing::info!(stream, "a new stream has begun"),
+            Event::Rejected(reject) => tracing::debug!(?reject, "a message was refused"),
+            Event::EntryDropped { id } => {
+                tracing::warn!(%id, "a subscriber has been away for so long that a key for it was dropped");
+            }
+            Event::RolledBack { id } => {
+                tracing::warn!(%id, "a subscriber knows more than we do: our state is old; the stream was changed");
+            }
+        }
+        Ok(())
+    }
+
+    fn refused(
+        &mut self,
+        name: &PeerName,
+        key: &IdentityPublic,
+        status: Status,
+        pinned: Option<Fingerprint>,
+    ) -> Outcome<()> {
+        let shown = key.fingerprint();
+        // It asks again and again; it is told each time, and we once.
+        if self.refused.len() >= MAX_REFUSED || !self.refused.insert((shown, status as u8)) {
+            return Ok(());
+        }
+        let line = key.to_openssh();
+        let text = match pinned {
+            Some(pinned) => format!(
+                "REFUSED {name}: its key has changed, or somebody pretends to be it\n  pinned {pinned}\n  shown  {shown}\n  \
+                 if the change is genuine: mqtt-publisher peers replace {name} {line}"
+            ),
+            None if status == Status::Revoked => format!("Refused {name} {shown}: revoked"),
+            None => format!(
+                "Refused {name} {shown}: not a known peer\n  to trust it: mqtt-publisher peers add {name} {line}"
+            ),
+        };
+        Ok(self.warn.say(text)?)
+    }
+}
