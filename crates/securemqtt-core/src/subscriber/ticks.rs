@@ -11,7 +11,7 @@ use crate::identity::PeerId;
 use crate::kdf;
 use crate::stream::Signed;
 use crate::topic::Control;
-use crate::wire::{FrameHeader, Kind, RunPositions, TickBody};
+use crate::wire::{FrameHeader, Kind, MAX_TICK_LEN, RunPositions, TickBody, WireError};
 
 /// Publishers that may claim one run number: each is tried, so that nobody squats a run.
 const MAX_CANDIDATES: usize = 4;
@@ -43,6 +43,10 @@ impl Subscriber {
         let (header, header_len, _) = FrameHeader::decode(message).map_err(HandshakeError::from)?;
         if header.kind != Kind::Tick {
             return Err(Reject::NotAuthentic);
+        }
+        // One may be parked for each publisher: anybody's megabytes must not be.
+        if message.len() > MAX_TICK_LEN {
+            return Err(Reject::Handshake(HandshakeError::Wire(WireError::Oversized)));
         }
         let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
         let known = self.runs.get(&header.run).and_then(|runs| runs.iter().find(|run| run.publisher == id));

@@ -222,3 +222,20 @@ fn junk_ticks_right_before_each_genuine_one_do_not_shut_it_out() {
     assert!(!net.subscribers[0].events.iter().any(silent));
     assert_eq!(net.all_of(Kind::Request).len(), 1, "and no handshake was made for any of them");
 }
+
+#[test]
+fn a_tick_over_its_limit_is_refused_before_it_is_parked() {
+    let mut net = Net::pair();
+    net.run(3_000);
+    let topic = Control::Tick.topic(net.publisher_id(0));
+    // Of a run that nobody knows: a small one would be parked, and asked about.
+    let tick = |len: usize| [vec![Kind::Tick.type_byte()], vec![0x5a; len]].concat();
+    net.inject(&topic, tick(1 << 20));
+    net.run(2_000);
+    assert_eq!(net.subscribers[0].engine.counters().rejected, 1);
+    assert_eq!(net.all_of(Kind::Request).len(), 1);
+    net.inject(&topic, tick(100));
+    net.run(2_000);
+    assert_eq!(net.all_of(Kind::Request).len(), 2);
+    net.works();
+}
