@@ -178,8 +178,8 @@ impl<'a> App<'a> {
 
     /// True when the last reading that was asked for is out.
     fn put_out(&mut self, arrival: Arrival) -> Outcome<bool> {
-        let Arrival { at, elapsed, readings, ack } = arrival;
-        let decrypt = elapsed / u32::try_from(readings.len().max(1)).unwrap_or(u32::MAX);
+        let decrypt = arrival.decrypt_time();
+        let Arrival { at, readings, ack, .. } = arrival;
         for Reading { delivery, qos, retain } in readings {
             let (publisher, fingerprint) = self.publisher(delivery.publisher);
             let record = Record {

@@ -13,6 +13,7 @@ pub mod pages;
 pub mod peers;
 pub mod prompt;
 pub mod questions;
+pub mod refusals;
 pub mod signals;
 pub mod start;
 mod store;

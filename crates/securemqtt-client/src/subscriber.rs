@@ -59,6 +59,13 @@ pub struct Arrival {
     pub ack: AckToken,
 }
 
+impl Arrival {
+    /// How long each reading took.
+    pub fn decrypt_time(&self) -> Duration {
+        self.elapsed / u32::try_from(self.readings.len().max(1)).unwrap_or(u32::MAX)
+    }
+}
+
 /// A reading, and how the broker delivered its own frame: one that waited for a key came before the message that
 /// opened it.
 #[derive(Debug)]

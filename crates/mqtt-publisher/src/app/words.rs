@@ -2,6 +2,8 @@
 
 use securemqtt_cli::broker::INSECURE;
 use securemqtt_cli::exit::Outcome;
+use securemqtt_cli::identity::Role;
+use securemqtt_cli::refusals;
 use securemqtt_client::Notice;
 use securemqtt_core::identity::{Fingerprint, IdentityPublic};
 use securemqtt_core::peers::PeerName;
@@ -75,16 +77,10 @@ impl App<'_> {
         if self.refused.len() >= MAX_REFUSED || !self.refused.insert((shown, status as u8)) {
             return Ok(());
         }
-        let line = key.to_openssh();
         let text = match pinned {
-            Some(pinned) => format!(
-                "REFUSED {name}: its key has changed, or somebody pretends to be it\n  pinned {pinned}\n  shown  {shown}\n  \
-                 if the change is genuine: mqtt-publisher peers replace {name} {line}"
-            ),
+            Some(pinned) => refusals::changed_key(Role::Publisher, name, pinned, key),
             None if status == Status::Revoked => format!("Refused {name} {shown}: revoked"),
-            None => format!(
-                "Refused {name} {shown}: not a known peer\n  to trust it: mqtt-publisher peers add {name} {line}"
-            ),
+            None => refusals::not_known(Role::Publisher, name, key),
         };
         Ok(self.warn.say(text)?)
     }

@@ -2,6 +2,8 @@
 
 use securemqtt_cli::broker::INSECURE;
 use securemqtt_cli::exit::Outcome;
+use securemqtt_cli::identity::Role;
+use securemqtt_cli::refusals;
 use securemqtt_client::Notice;
 use securemqtt_core::subscriber::{Event, Span};
 use securemqtt_core::wire::Status;
@@ -66,18 +68,10 @@ impl App<'_> {
         let pending = matches!(event, Event::RefusedBy { status: Status::Pending, .. });
         let (who, text) = match event {
             Event::UnknownPublisher { name, key } => {
-                let (shown, line) = (key.fingerprint(), key.to_openssh());
-                let trust = format!("to trust it: mqtt-subscriber peers add {name} {line}");
-                (shown.to_string(), format!("Refused {name} {shown}: not a known peer\n  {trust}"))
+                (key.fingerprint().to_string(), refusals::not_known(Role::Subscriber, &name, &key))
             }
             Event::KeyChanged { name, pinned, shown } => {
-                let line = shown.to_openssh();
-                let shown = shown.fingerprint();
-                let text = format!(
-                    "REFUSED {name}: its key has changed, or somebody pretends to be it\n  pinned {pinned}\n  \
-                     shown  {shown}\n  if the change is genuine: mqtt-subscriber peers replace {name} {line}"
-                );
-                (shown.to_string(), text)
+                (shown.fingerprint().to_string(), refusals::changed_key(Role::Subscriber, &name, pinned, &shown))
             }
             Event::ForeignHello { id, shown } => {
                 let shown = shown.fingerprint();

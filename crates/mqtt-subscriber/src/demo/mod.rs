@@ -113,7 +113,7 @@ impl Demo {
     /// What the broker saw, then what we read.
     async fn show(&mut self, arrival: Arrival) -> Outcome<u64> {
         let mut shown = 0;
-        let decrypt = arrival.elapsed / u32::try_from(arrival.readings.len().max(1)).unwrap_or(u32::MAX);
+        let decrypt = arrival.decrypt_time();
         for Reading { delivery, qos, retain } in arrival.readings {
             let frame = self.next_frame().await?;
             self.broker_says.say(describe(&frame))?;

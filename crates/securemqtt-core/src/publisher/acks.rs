@@ -108,11 +108,11 @@ impl Publisher {
             self.rotate(now, rng, out);
             return Ok(());
         }
-        if active.chain.is_settled() {
+        let settled = active.chain.is_settled();
+        if settled {
             // An empty retained message clears the topic on the broker.
             out.send.push(keys_message(publisher, id, Vec::new()));
         }
-        let settled = active.chain.is_settled();
         if let Some(rotation) = self.rotation.as_mut().filter(|_| settled) {
             rotation.waiting.remove(&id);
             if rotation.is_over(now) {

@@ -56,6 +56,11 @@ pub(super) struct Run {
     pub(super) beaten: bool,
 }
 
+/// The run of this number that is this publisher's, among those that claim it.
+pub(super) fn run_mut(runs: &mut HashMap<[u8; 5], Vec<Run>>, id: PeerId, number: [u8; 5]) -> Option<&mut Run> {
+    runs.get_mut(&number)?.iter_mut().find(|run| run.publisher == id)
+}
+
 /// A frame that verified.
 pub(super) struct OpenedFrame {
     pub(super) from: u32,

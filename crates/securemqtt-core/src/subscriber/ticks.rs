@@ -2,8 +2,8 @@
 
 use rand_core::CryptoRng;
 
-use super::runs::Run;
-use super::streams::{Derived, FRAME_STEPS, TICK_STEPS};
+use super::runs::{Run, run_mut};
+use super::streams::{FRAME_STEPS, TICK_STEPS};
 use super::{Event, Output, Reject, Subscriber};
 use crate::Now;
 use crate::handshake::HandshakeError;
@@ -27,7 +27,6 @@ struct OpenedTick {
     header: FrameHeader,
     stream: u32,
     body: TickBody,
-    derived: Derived,
     plain: Vec<u8>,
 }
 
@@ -72,12 +71,11 @@ impl Subscriber {
         if check {
             self.check_signature(id, &tick, &message[..header_len])?;
         }
-        let last = tick.body.last;
         if check {
-            self.apply(id, tick, now, out);
+            self.apply(id, &tick, now, out);
         }
         if self.is_news(id, header) {
-            self.beat(id, last, now, out);
+            self.beat(id, tick.body.last, now, out);
         }
         Ok(())
     }
@@ -105,7 +103,7 @@ impl Subscriber {
             let Ok((_, body, _)) = TickBody::decode(&plain) else { continue };
             let names_itself = body.runs.first().is_some_and(|run| run.run == header.run && run.stream == stream.id);
             if body.commitment == kdf::key_commitment(&derived.secret, &context) && names_itself {
-                return Some(OpenedTick { header, stream: stream.id, body, derived, plain });
+                return Some(OpenedTick { header, stream: stream.id, body, plain });
             }
         }
         None
@@ -127,8 +125,7 @@ impl Subscriber {
 
     /// Whether a tick is later than all before it: the replay of an old one is no sign of life.
     fn is_news(&mut self, id: PeerId, header: FrameHeader) -> bool {
-        let runs = self.runs.get_mut(&header.run);
-        let Some(run) = runs.and_then(|runs| runs.iter_mut().find(|run| run.publisher == id)) else { return false };
+        let Some(run) = run_mut(&mut self.runs, id, header.run) else { return false };
         let news = !run.beaten || header.seq > run.seen;
         run.beaten = true;
         run.seen = run.seen.max(header.seq);
@@ -177,18 +174,17 @@ impl Subscriber {
 
     fn check_signature(&self, id: PeerId, tick: &OpenedTick, header: &[u8]) -> Result<(), Reject> {
         let stream = self.streams.get(&(id, tick.stream)).ok_or(Reject::NotAuthentic)?;
-        let (body, _, signature) = TickBody::decode(&tick.plain).map_err(|_| Reject::NotAuthentic)?;
+        let (body, signature) = tick.plain.split_last_chunk().ok_or(Reject::NotAuthentic)?;
         let topic = Control::Tick.topic(id);
         let signed = Signed::Tick { header, topic: &topic, body };
         stream.verifier.verify(id, &signed, signature).map_err(|_| Reject::BadSignature)
     }
 
     /// A tick whose signature verified.
-    fn apply(&mut self, id: PeerId, tick: OpenedTick, now: Now, out: &mut Output) {
+    fn apply(&mut self, id: PeerId, tick: &OpenedTick, now: Now, out: &mut Output) {
         if let Some(stream) = self.streams.get_mut(&(id, tick.stream)) {
             stream.announce(tick.header.generation);
         }
-        drop(tick.derived);
         // A tick that was held back on its way accuses nobody of what it could not know.
         let sealed_ms = self.peers.get_mut(&id).map_or(0, |peer| peer.pulse.sealed_ms(tick.body.clock_ms, now.mono_ms));
         for (index, positions) in tick.body.runs.iter().enumerate() {
@@ -202,9 +198,7 @@ impl Subscriber {
                 self.unpark(positions.run, now, out);
             }
         }
-        let number = tick.header.run;
-        let run = self.runs.get_mut(&number).and_then(|runs| runs.iter_mut().find(|run| run.publisher == id));
-        if let Some(run) = run {
+        if let Some(run) = run_mut(&mut self.runs, id, tick.header.run) {
             run.tick = Some((tick.header.seq, now.mono_ms));
         }
     }

@@ -1,6 +1,6 @@
 //! What a verified tick proves: what is missing, what has come late, what somebody forged.
 
-use super::runs::{Ahead, Run, TopicState};
+use super::runs::{Ahead, Run, TopicState, run_mut};
 use super::{Event, Output, Span, Subscriber};
 use crate::Now;
 use crate::identity::PeerId;
@@ -25,9 +25,7 @@ impl Subscriber {
     ) {
         let owed = self.streams.get(&(id, positions.stream)).is_some_and(|stream| stream.owed);
         for position in positions.topics.iter().filter(|position| self.wants(&position.topic)).collect::<Vec<_>>() {
-            let run =
-                self.runs.get_mut(&positions.run).and_then(|runs| runs.iter_mut().find(|run| run.publisher == id));
-            let Some(run) = run else { return };
+            let Some(run) = run_mut(&mut self.runs, id, positions.run) else { return };
             let state = run.topics.entry(position.topic.clone()).or_default();
             if opened && !owed {
                 // The run was under way before we could read it.
@@ -59,7 +57,7 @@ impl Subscriber {
     pub(super) fn report_gaps(&mut self, now: Now, out: &mut Output) {
         let mut still = std::collections::HashSet::new();
         for (id, number, topic) in std::mem::take(&mut self.gaps) {
-            let run = self.runs.get_mut(&number).and_then(|runs| runs.iter_mut().find(|run| run.publisher == id));
+            let run = run_mut(&mut self.runs, id, number);
             let Some(state) = run.and_then(|run| run.topics.get_mut(&topic)) else { continue };
             match state.gap {
                 Some((at, _)) if at > now.mono_ms => {
