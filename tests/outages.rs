@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use crate::broker::{Broker, Setup};
 use crate::eavesdropper::{Eavesdropper, Heard};
-use crate::parties::{KEYED, RAW, conversation, introduced, reading, readings};
+use crate::parties::{KEYED, Party, RAW, conversation, introduced, reading, readings};
 use crate::process::{PATIENCE, Running};
 
 /// Ticks tell what is missing; these come often.
@@ -47,6 +47,11 @@ fn a_broker_restarted_under_load_costs_nothing_unseen() {
     let Some(mut broker) = Setup::new().restartable().start() else { return };
     let (publisher, subscriber) = introduced();
     let eavesdropper = Eavesdropper::listen(&broker);
+    let as_json = Party::subscriber("archive");
+    publisher.knows(&as_json);
+    as_json.knows(&publisher);
+    let mut as_json = as_json.at(&broker).args(["--output", "json"]).start();
+    as_json.wait_for("Connected to broker");
     let mut reading_on = subscriber.at(&broker).args(["-F", "%c %p"]).start();
     reading_on.wait_for("Connected to broker");
     let mut publishing = publisher.at(&broker).args(["-l", "--interval", "1ms"]).args(TICKS).open_input().start();
@@ -86,6 +91,15 @@ fn a_broker_restarted_under_load_costs_nothing_unseen() {
     let accounted: BTreeSet<usize> = once.union(&missing).copied().collect();
     assert_eq!(accounted, (0..COUNT).collect(), "neither shown nor reported missing");
     assert!(once.len() > COUNT / 2, "only {} arrived", once.len());
+    let summary: Vec<String> =
+        reading_on.stderr().into_iter().filter(|line| line.contains("Still missing: ")).collect();
+    assert_eq!(summary.len(), 1, "{summary:?}");
+    assert_eq!(as_json.interrupt(), 0);
+    let objects = as_json.stdout().into_iter().map(|line| serde_json::from_str::<serde_json::Value>(&line).unwrap());
+    let (events, readings): (Vec<_>, Vec<_>) = objects.partition(|object| object.get("event").is_some());
+    assert!(readings.len() > COUNT / 2, "only {} arrived as JSON", readings.len());
+    let told = as_json.stderr().iter().filter(|line| line.contains("Missing: ")).count();
+    assert_eq!(events.iter().filter(|event| event["event"] == "missing").count(), told, "as many objects as lines");
 }
 
 #[test]

@@ -2,7 +2,7 @@ use std::thread::sleep;
 
 use crate::attacks::{FAST, READING, TICKS, assert_told_of_changed_key, reading, typing};
 use crate::broker::Broker;
-use crate::parties::{KEYED, Party, RAW, introduced};
+use crate::parties::{EXCHANGED, KEYED, Party, RAW, introduced};
 use crate::process::{PATIENCE, Running};
 
 /// What a message offers as the remedy, run by the party that it was told to.
@@ -110,6 +110,33 @@ fn a_revoked_subscriber_is_told_and_reads_no_further_while_the_others_do() {
     assert_eq!(again.wait_exit(PATIENCE), 77, "{}", again.output());
     again.wait_for("ward-7 refuses us: revoked");
     publisher.wait_for(&format!("Refused station {}: revoked", station.fingerprint));
+}
+
+#[test]
+fn a_hang_up_reads_known_peers_again_and_ends_nothing() {
+    let broker = Broker::start();
+    let (ward, station) = introduced();
+    let mut publisher = ward.at(&broker).args(["-l"]).open_input().start();
+    let reading_on = station.at(&broker).args(RAW).start();
+    publisher.wait_for(EXCHANGED);
+    let told = |running: &Running, times| {
+        running.wait_for_lines(times, |line| line.contains("the known peers stay as they were"), PATIENCE);
+    };
+    for (party, running) in [(&ward, &publisher), (&station, &reading_on)] {
+        let file = party.state().join("known_peers");
+        let before = std::fs::read(&file).unwrap();
+        std::fs::write(&file, b"nonsense\n").unwrap();
+        // Once for the change; then only when asked.
+        told(running, 1);
+        running.signal("HUP");
+        told(running, 2);
+        std::fs::write(&file, before).unwrap();
+        running.signal("HUP");
+    }
+    publisher.type_line(READING);
+    reading_on.wait_for(READING);
+    publisher.close_input();
+    assert_eq!(publisher.wait_exit(PATIENCE), 0, "{}", publisher.output());
 }
 
 #[test]

@@ -9,7 +9,7 @@ use securemqtt_cli::exit::{Exit, Failure, Outcome};
 use securemqtt_cli::identity::Role;
 use securemqtt_cli::logging::Talk;
 use securemqtt_cli::questions::Questions;
-use securemqtt_cli::signals::Signals;
+use securemqtt_cli::signals::{Asked, Signals};
 use securemqtt_cli::start::Start;
 use securemqtt_client::Trouble;
 use securemqtt_client::mqtt::LinkErrorKind;
@@ -114,7 +114,10 @@ impl<'a> App<'a> {
         loop {
             tokio::select! {
                 biased;
-                () = self.signals.next() => return Ok(true),
+                asked = self.signals.next() => match asked {
+                    Asked::End => return Ok(true),
+                    Asked::Reload => self.publisher.reload(),
+                },
                 (id, allow) = self.questions.answer() => self.publisher.decide(id, allow),
                 notice = self.publisher.next() => self.tell(notice?)?,
                 () = self.batch.due() => if self.send().await? { return Ok(true) },
@@ -145,7 +148,7 @@ impl<'a> App<'a> {
             let payloads: Vec<&[u8]> = readings.iter().map(|reading| reading.payload.as_slice()).collect();
             let published = tokio::select! {
                 biased;
-                () = self.signals.next() => return Ok(true),
+                () = self.signals.end() => return Ok(true),
                 published = self.publisher.publish_batch(&self.topic, &payloads, self.qos, self.retain) => published,
             };
             match published {
@@ -160,7 +163,7 @@ impl<'a> App<'a> {
         for reading in readings {
             let published = tokio::select! {
                 biased;
-                () = self.signals.next() => return Ok(true),
+                () = self.signals.end() => return Ok(true),
                 published = self.publisher.publish(&self.topic, &reading.payload, self.qos, self.retain) => published,
             };
             self.count(published, 1, reading.line)?;
@@ -189,7 +192,7 @@ impl<'a> App<'a> {
         let Finished { drained, refused: refused_by_broker } = tokio::select! {
             finished = publisher.finish(PATIENCE) => finished?,
             // A second signal.
-            () = signals.next() => return Ok(Exit::Done),
+            () = signals.end() => return Ok(Exit::Done),
         };
         for trouble in refused_by_broker {
             bad += usize::from(concerns(&trouble, &topic));

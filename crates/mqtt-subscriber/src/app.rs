@@ -1,5 +1,6 @@
 //! The main mode: frames in, readings out.
 
+mod gaps;
 mod words;
 
 use std::collections::{HashMap, HashSet};
@@ -9,7 +10,7 @@ use securemqtt_cli::exit::{Exit, Failure, Outcome};
 use securemqtt_cli::identity::Role;
 use securemqtt_cli::logging::Talk;
 use securemqtt_cli::questions::Questions;
-use securemqtt_cli::signals::Signals;
+use securemqtt_cli::signals::{Asked, Signals};
 use securemqtt_cli::start::Start;
 use securemqtt_client::mqtt::AckToken;
 use securemqtt_client::state::StateDir;
@@ -19,6 +20,7 @@ use securemqtt_core::subscriber::Config;
 
 use crate::cli::{Cli, ReadingArgs};
 use crate::output::{Output, Record, Selection};
+use gaps::Gaps;
 
 /// How long the end waits for what is under way.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -60,6 +62,7 @@ pub(crate) struct App<'a> {
     unflushed: Vec<AckToken>,
     names: HashMap<PeerId, (String, Fingerprint)>,
     refused: HashSet<String>,
+    gaps: Gaps,
     shown: u64,
     insecure: bool,
     greeted: bool,
@@ -98,6 +101,7 @@ impl<'a> App<'a> {
             unflushed: Vec::new(),
             names: HashMap::new(),
             refused: HashSet::new(),
+            gaps: Gaps::default(),
             shown: 0,
             insecure: cli.broker.is_insecure(),
             greeted: false,
@@ -114,7 +118,7 @@ impl<'a> App<'a> {
         tokio::select! {
             () = subscriber.finish(PATIENCE) => {}
             // A second signal.
-            () = signals.next() => return Ok(Exit::Done),
+            () = signals.end() => return Ok(Exit::Done),
         }
         match end {
             End::Count | End::Signal => Ok(Exit::Done),
@@ -147,7 +151,13 @@ impl<'a> App<'a> {
             } else {
                 tokio::select! {
                     biased;
-                    () = self.signals.next() => return Ok(End::Signal),
+                    asked = self.signals.next() => match asked {
+                        Asked::End => return Ok(End::Signal),
+                        Asked::Reload => {
+                            self.subscriber.reload()?;
+                            continue;
+                        }
+                    },
                     () = &mut over => return Ok(End::TimeOut),
                     (id, allow) = self.questions.answer() => {
                         self.subscriber.decide(id, allow)?;

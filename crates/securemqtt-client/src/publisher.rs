@@ -164,6 +164,16 @@ impl Publisher {
         self.engine.decide(id, allow);
     }
 
+    /// Reads known_peers again now, whether or not it seems changed.
+    pub fn reload(&mut self) {
+        let now = self.clock.now();
+        match self.peers.load() {
+            Ok(known) => self.engine.set_known(known, now, &mut self.rng, &mut self.out),
+            Err(error) => self.notices.push_back(Notice::Trouble(Trouble::NotReloaded { why: error.to_string() })),
+        }
+        self.settle();
+    }
+
     /// Ends cleanly: the last tick, then everything under way for at most `patience`, then DISCONNECT.
     ///
     /// # Errors
@@ -207,13 +217,13 @@ impl Publisher {
 
     fn poll(&mut self) {
         let now = self.clock.now();
-        self.reload(now);
+        self.reload_if_changed(now);
         self.engine.poll(now, &mut self.rng, &mut self.out);
         self.settle();
     }
 
     /// Somebody may have edited known_peers, to revoke a peer for example.
-    fn reload(&mut self, now: Now) {
+    fn reload_if_changed(&mut self, now: Now) {
         match self.peers.load_if_changed() {
             Ok(Some(known)) => self.engine.set_known(known, now, &mut self.rng, &mut self.out),
             Ok(None) => {}

@@ -160,6 +160,18 @@ impl Subscriber {
         self.settle()
     }
 
+    /// Reads known_peers again now, whether or not it seems changed.
+    ///
+    /// # Errors
+    /// As [`Subscriber::next`].
+    pub fn reload(&mut self) -> Result<(), ClientError> {
+        match self.peers.load() {
+            Ok(known) => self.engine.set_known(known),
+            Err(error) => self.tell(Notice::Trouble(Trouble::NotReloaded { why: error.to_string() })),
+        }
+        self.settle()
+    }
+
     /// Ends cleanly: what is under way for at most `patience`, then DISCONNECT.
     pub async fn finish(mut self, patience: Duration) {
         let drained = tokio::time::timeout(patience, async {
@@ -195,13 +207,13 @@ impl Subscriber {
     /// must not wait for a pause. It costs two comparisons while nothing is due.
     fn tend(&mut self) {
         if Instant::now() >= self.peers.next_look() {
-            self.reload();
+            self.reload_if_changed();
         }
         self.engine.poll(self.clock.now(), &mut self.rng, &mut self.out);
     }
 
     /// Somebody may have edited known_peers, to revoke a peer for example.
-    fn reload(&mut self) {
+    fn reload_if_changed(&mut self) {
         match self.peers.load_if_changed() {
             Ok(Some(known)) => self.engine.set_known(known),
             Ok(None) => {}

@@ -9,6 +9,7 @@ use securemqtt_core::subscriber::{Event, Span};
 use securemqtt_core::wire::Status;
 
 use super::App;
+use crate::output::Gap;
 
 impl App<'_> {
     pub(super) fn tell(&mut self, notice: Notice<Event>) -> Outcome<()> {
@@ -48,11 +49,25 @@ impl App<'_> {
                 }
                 Ok(())
             }
-            Event::Missing(span) => self.say_span("Missing", &span, "not received"),
-            Event::Late(span) => self.say_span("Late", &span, "received after all"),
-            Event::Forged(span) => self.say_span("FORGED", &span, "contradicted by the publisher's signed tick"),
-            Event::Silent { name } => self.say_warning(format_args!("No sign of life from {name}")),
-            Event::Back { name } => self.say_warning(format_args!("{name} is back")),
+            Event::Missing(span) => {
+                self.gaps.missing(&span);
+                self.say_span("missing", "Missing", &span, "not received")
+            }
+            Event::Late(span) => {
+                self.gaps.late(&span);
+                self.say_span("late", "Late", &span, "received after all")
+            }
+            Event::Forged(span) => {
+                self.say_span("forged", "FORGED", &span, "contradicted by the publisher's signed tick")
+            }
+            Event::Silent { name } => {
+                self.output.pulse("silent", name.as_str())?;
+                self.say_warning(format_args!("No sign of life from {name}"))
+            }
+            Event::Back { name } => {
+                self.output.pulse("back", name.as_str())?;
+                self.say_warning(format_args!("{name} is back"))
+            }
             Event::RolledBack { name } => {
                 self.say_warning(format_args!("{name} remembers more than we do: was our state directory restored?"))
             }
@@ -90,8 +105,9 @@ impl App<'_> {
         self.say_warning(text)
     }
 
-    fn say_span(&mut self, what: &str, span: &Span, why: &str) -> Outcome<()> {
-        let (publisher, _) = self.publisher(span.publisher);
+    fn say_span(&mut self, event: &'static str, what: &str, span: &Span, why: &str) -> Outcome<()> {
+        let (publisher, fingerprint) = self.publisher(span.publisher);
+        self.output.gap(&Gap { event, publisher: &publisher, fingerprint, span })?;
         let (from, last, topic) = (span.from, span.to.saturating_sub(1), &span.topic);
         let text = format!("{what}: {publisher} {topic:?} {from}..{last}, {why}");
         self.say_warning(text)
@@ -106,6 +122,10 @@ impl App<'_> {
         if counters.missing > 0 || counters.forged > 0 {
             let (missing, forged) = (counters.missing, counters.forged);
             self.say_warning(format_args!("{missing} readings missing, {forged} forgeries"))?;
+        }
+        for (id, topic, ranges) in self.gaps.open() {
+            let (publisher, _) = self.publisher(id);
+            self.say_warning(format_args!("Still missing: {publisher} {topic:?} {ranges}"))?;
         }
         Ok(())
     }

@@ -93,7 +93,7 @@ impl Demo {
         while count.is_none_or(|count| shown < count) {
             let told = tokio::select! {
                 biased;
-                () = self.signals.next() => break,
+                () = self.signals.end() => break,
                 ended = &mut self.publisher => {
                     ended.map_err(|error| Failure::new(Exit::Io, format!("the publisher has failed: {error}")))??;
                     return Err(Failure::new(Exit::Io, "the publisher has ended"));

@@ -1,11 +1,12 @@
 //! `--output json`: one object a line, whatever the payload is.
 
 use std::fmt::Write;
+use std::time::SystemTime;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
 
-use super::Record;
+use super::{Gap, Record};
 
 /// Nesting that every parser bears, with the object around it. What is deeper goes in base64.
 const MAX_DEPTH: usize = 100;
@@ -20,6 +21,29 @@ pub(super) fn line(record: &Record) -> String {
 pub(super) fn line_with_text(record: &Record) -> String {
     let text = std::str::from_utf8(&record.payload).ok().map(string);
     object(record, text)
+}
+
+/// The object of something that happened to readings rather than of a reading.
+pub(super) fn event(gap: &Gap<'_>, at: SystemTime) -> String {
+    let run = gap.span.run.iter().fold(String::new(), |hex, byte| hex + &format!("{byte:02x}"));
+    format!(
+        "{{\"event\":\"{}\",\"tst\":\"{}\",\"publisher\":{},\"fingerprint\":\"{}\",\"topic\":{},\"run\":\"{run}\",\
+         \"from\":{},\"to\":{},\"count\":{}}}",
+        gap.event,
+        humantime::format_rfc3339_micros(at),
+        string(gap.publisher),
+        gap.fingerprint,
+        string(&gap.span.topic),
+        gap.span.from,
+        gap.span.to,
+        gap.span.to.saturating_sub(gap.span.from),
+    )
+}
+
+/// The object of a publisher that has gone silent, or is back.
+pub(super) fn pulse(event: &str, publisher: &str, at: SystemTime) -> String {
+    let tst = humantime::format_rfc3339_micros(at);
+    format!("{{\"event\":\"{event}\",\"tst\":\"{tst}\",\"publisher\":{}}}", string(publisher))
 }
 
 fn object(record: &Record, payload: Option<String>) -> String {
@@ -90,6 +114,8 @@ fn string(text: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used)]
     use proptest::prelude::*;
+    use securemqtt_core::identity::PeerId;
+    use securemqtt_core::subscriber::Span;
     use serde_json::Value;
 
     use super::*;
@@ -105,6 +131,28 @@ mod tests {
         );
         let payload = b"{ \"a\" :\n [1.50,\t\"x y\\\" \\\\\" ] }\r\n";
         assert_eq!(line(&record(payload)), want);
+    }
+
+    #[test]
+    fn an_event_is_an_object_too() {
+        let record = record(b"");
+        let span = Span {
+            publisher: PeerId::from_bytes([1; 16]),
+            topic: "a \"b\"".to_owned(),
+            run: [0, 1, 0xab, 3, 4],
+            from: 3,
+            to: 7,
+        };
+        let gap = Gap { event: "missing", publisher: "pump", fingerprint: record.fingerprint, span: &span };
+        let value: Value = serde_json::from_str(&event(&gap, record.arrived)).unwrap();
+        let want = serde_json::json!({
+            "event": "missing", "tst": "2016-08-10T08:49:03.786368Z", "publisher": "pump",
+            "fingerprint": record.fingerprint.to_string(), "topic": "a \"b\"", "run": "0001ab0304",
+            "from": 3, "to": 7, "count": 4,
+        });
+        assert_eq!(value, want);
+        let value: Value = serde_json::from_str(&pulse("silent", "pump", record.arrived)).unwrap();
+        assert_eq!((&value["event"], &value["publisher"]), (&"silent".into(), &"pump".into()));
     }
 
     #[test]

@@ -11,6 +11,7 @@ use std::time::{Duration, SystemTime};
 
 use securemqtt_core::Qos;
 use securemqtt_core::identity::Fingerprint;
+use securemqtt_core::subscriber::Span;
 
 pub(crate) use self::format::LETTERS;
 pub use self::format::Template;
@@ -53,6 +54,19 @@ impl Record {
     fn decrypt_us(&self) -> f64 {
         self.decrypt.as_secs_f64() * 1e6
     }
+}
+
+/// A range of readings that did not come, came late, or were forged.
+#[derive(Clone, Copy, Debug)]
+pub struct Gap<'a> {
+    /// `missing`, `late` or `forged`.
+    pub event: &'static str,
+    /// The publisher's petname.
+    pub publisher: &'a str,
+    /// The publisher's fingerprint.
+    pub fingerprint: Fingerprint,
+    /// Which readings.
+    pub span: &'a Span,
 }
 
 #[cfg(test)]

@@ -4,11 +4,12 @@ use std::fmt;
 use std::fs::OpenOptions;
 use std::io::{self, BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::time::SystemTime;
 
 use securemqtt_cli::exit::{Failure, Outcome};
 use securemqtt_cli::logging::Talk;
 
-use super::{Record, Template, demo, json};
+use super::{Gap, Record, Template, demo, json};
 
 /// How a record becomes a line.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -71,6 +72,31 @@ impl Output {
         let mut line = self.style.line(record);
         line.push(b'\n');
         let result = self.to.write_all(&line);
+        result.map_err(|error| self.failure(error))
+    }
+
+    /// Puts out what happened to readings, in the format that has a place for it: JSON.
+    ///
+    /// # Errors
+    /// As for [`Output::write`].
+    pub fn gap(&mut self, gap: &Gap<'_>) -> Outcome<()> {
+        self.event(json::event(gap, SystemTime::now()))
+    }
+
+    /// As [`Output::gap`], for a publisher that has gone silent, or is back.
+    ///
+    /// # Errors
+    /// As for [`Output::write`].
+    pub fn pulse(&mut self, event: &str, publisher: &str) -> Outcome<()> {
+        self.event(json::pulse(event, publisher, SystemTime::now()))
+    }
+
+    fn event(&mut self, mut line: String) -> Outcome<()> {
+        if self.style != Style::Json {
+            return Ok(());
+        }
+        line.push('\n');
+        let result = self.to.write_all(line.as_bytes());
         result.map_err(|error| self.failure(error))
     }
 

@@ -13,6 +13,7 @@ use securemqtt_core::Qos;
 
 use super::error::LinkError;
 use super::options::{BrokerOptions, MqttVersion};
+use super::outbox::Publish;
 use super::{v4, v5};
 
 /// Packet identifier of a publish or a subscription under way.
@@ -101,10 +102,10 @@ pub(super) fn open(
 }
 
 impl Sender {
-    pub(super) fn publish(&self, topic: &str, payload: Bytes, qos: Qos, retain: bool) -> Result<(), Rejected> {
+    pub(super) fn publish(&self, publish: &Publish) -> Result<(), Rejected> {
         match self {
-            Self::V5(client) => v5::publish(client, topic, payload, qos, retain),
-            Self::V4(client) => v4::publish(client, topic, payload, qos, retain),
+            Self::V5(client) => v5::publish(client, publish),
+            Self::V4(client) => v4::publish(client, publish),
         }
     }
 

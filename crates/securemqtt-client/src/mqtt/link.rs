@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use securemqtt_core::Qos;
+use securemqtt_core::topic::CONTROL_PREFIX;
+use securemqtt_core::wire::Kind;
 use tokio::sync::{Notify, Semaphore, mpsc};
 
 use super::connection::{MAX_PACKET_SIZE, PacketId};
@@ -16,6 +18,9 @@ use super::outbox::{Progress, Publish};
 
 /// Messages received and not yet taken by the driver: more than this many bytes, and we stop reading from the broker.
 pub(super) const MAX_QUEUED_BYTES: usize = 64 << 20;
+
+/// Seconds.
+const DAY: u32 = 24 * 60 * 60;
 
 /// The longest topic that MQTT can express.
 const MAX_TOPIC: usize = 65_535;
@@ -211,7 +216,10 @@ impl Link {
 
     fn hand_in(&self, topic: String, payload: Bytes, qos: Qos, retain: bool) -> Result<Ticket, LinkError> {
         let ticket = self.shared.next_ticket.fetch_add(1, Ordering::AcqRel);
-        self.publishes.send(Publish { ticket, topic, payload, qos, retain }).map_err(|_| LinkError::closed())?;
+        let expiry = expiry(&topic, &payload);
+        self.publishes
+            .send(Publish { ticket, topic, payload, qos, retain, expiry })
+            .map_err(|_| LinkError::closed())?;
         Ok(Ticket(ticket))
     }
 
@@ -266,6 +274,19 @@ impl Link {
     pub async fn disconnect(&self) {
         let _ = self.commands.send(Command::Disconnect);
         self.commands.closed().await;
+    }
+}
+
+/// After how many seconds a broker may drop a control message that nobody took (MQTT 5). Not KEYS, which a subscriber
+/// needs however long it was away, and not readings.
+fn expiry(topic: &str, payload: &[u8]) -> Option<u32> {
+    if !topic.starts_with(CONTROL_PREFIX) {
+        return None;
+    }
+    match Kind::of(payload) {
+        Ok(Kind::Hello | Kind::Tick) => Some(30 * DAY),
+        Ok(Kind::Keys) | Err(_) => None,
+        Ok(_) => Some(DAY),
     }
 }
 

@@ -279,6 +279,6 @@ fn refusal(publish: &Publish, limits: Limits, sender: &Sender) -> Option<String>
     if publish.qos == Qos::AtLeastOnce && limits.max_qos == Qos::AtMostOnce {
         return Some("the broker takes QoS 0 only".into());
     }
-    let handed = sender.publish(&publish.topic, publish.payload.clone(), publish.qos, publish.retain);
+    let handed = sender.publish(publish);
     handed.is_err().then(|| "not a valid topic".into())
 }

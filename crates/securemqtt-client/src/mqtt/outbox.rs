@@ -22,13 +22,15 @@ pub(super) struct Publish {
     pub(super) payload: Bytes,
     pub(super) qos: Qos,
     pub(super) retain: bool,
+    /// MQTT 5: after how many seconds the broker may drop it.
+    pub(super) expiry: Option<u32>,
 }
 
 impl Publish {
     /// Bytes of its packet, counted as the broker counts them; at most a few too many.
     pub(super) fn packet_size(topic: &str, payload_len: usize) -> usize {
         let flags_and_length = 5;
-        let topic_length_id_and_properties = 2 + 2 + 1;
+        let topic_length_id_and_properties = 2 + 2 + 1 + 5;
         flags_and_length + topic_length_id_and_properties + topic.len() + payload_len
     }
 }
@@ -193,7 +195,7 @@ mod tests {
     use super::*;
 
     fn publish(ticket: u64, qos: Qos) -> Publish {
-        Publish { ticket, topic: "t".into(), payload: Bytes::new(), qos, retain: false }
+        Publish { ticket, topic: "t".into(), payload: Bytes::new(), qos, retain: false, expiry: None }
     }
 
     #[test]

@@ -8,6 +8,8 @@ use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
 use securemqtt_core::Qos;
+use securemqtt_core::topic::CONTROL_PREFIX;
+use securemqtt_core::wire::Kind;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::time::timeout;
 
@@ -107,6 +109,35 @@ async fn subscriber(port: u16, version: MqttVersion) -> (Link, LinkEvents) {
     link.subscribe(vec![("t/#".into(), Qos::AtLeastOnce)]).unwrap();
     until(&mut events, |event| matches!(event, LinkEvent::Subscribed { .. }).then_some(())).await;
     (link, events)
+}
+
+#[tokio::test]
+async fn control_messages_expire_at_the_broker_and_keys_do_not() {
+    let Some(broker) = Broker::start("") else { return };
+    let mut listener = Command::new("mosquitto_sub");
+    let port = broker.port.to_string();
+    listener.args(["-V", "5", "-p", &port, "-t", "#", "-F", "%t %E", "-C", "4", "-W", "10"]);
+    let Ok(listener) = listener.stdout(Stdio::piped()).spawn() else { return };
+    let (link, _events) = Link::start(options(broker.port, "writer")).unwrap();
+    let control = |name: &str| format!("{CONTROL_PREFIX}{}/{name}", "0".repeat(32));
+    // Retained, so that it does not matter who is there first.
+    let messages = [
+        (control("hello"), Kind::Hello),
+        (control("in"), Kind::Ack),
+        (control("keys"), Kind::Keys),
+        ("t".into(), Kind::Frame),
+    ];
+    for (topic, kind) in &messages {
+        link.publish(topic.as_str(), vec![kind.type_byte()], Qos::AtLeastOnce, true).await.unwrap();
+    }
+    let heard = tokio::task::spawn_blocking(|| listener.wait_with_output().unwrap()).await.unwrap();
+    let heard = String::from_utf8(heard.stdout).unwrap();
+    let expiry = |topic: &str| heard.lines().find_map(|line| line.strip_prefix(topic)?.trim().parse::<u32>().ok());
+    // Brokers count down from the moment that they got it.
+    assert!(expiry(&messages[0].0).is_some_and(|left| (2_500_000..=2_592_000).contains(&left)), "{heard}");
+    assert!(expiry(&messages[1].0).is_some_and(|left| (86_000..=86_400).contains(&left)), "{heard}");
+    assert_eq!((expiry(&messages[2].0), expiry(&messages[3].0)), (None, None), "{heard}");
+    link.disconnect().await;
 }
 
 async fn thousands_arrive_in_order(version: MqttVersion) {

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use rumqttc_v4::{
     AckMode, AsyncClient, Broker, ConnectReturnCode, ConnectionError, Event, EventLoop, ManualAck, MqttOptions,
     NetworkOptions, Outgoing, Packet, PubAck, PublishOptions, QoS, StateError, SubAck, SubscribeFilterInput,
@@ -14,6 +13,7 @@ use securemqtt_core::Qos;
 use super::connection::{Limits, MAX_PACKET_SIZE, PacketId, Received, Rejected, Report};
 use super::error::LinkError;
 use super::options::{BrokerAddress, BrokerOptions};
+use super::outbox::Publish;
 
 pub(super) fn open(
     options: &BrokerOptions,
@@ -93,14 +93,10 @@ fn dial(mqtt: &mut MqttOptions, host: &str, port: u16) {
     }
 }
 
-pub(super) fn publish(
-    client: &AsyncClient,
-    topic: &str,
-    payload: Bytes,
-    qos: Qos,
-    retain: bool,
-) -> Result<(), Rejected> {
-    client.try_publish(topic, payload, PublishOptions::new(to_qos(qos)).retain(retain)).map_err(|_| Rejected)
+/// MQTT 3.1.1 knows no expiry.
+pub(super) fn publish(client: &AsyncClient, publish: &Publish) -> Result<(), Rejected> {
+    let options = PublishOptions::new(to_qos(publish.qos)).retain(publish.retain);
+    client.try_publish(publish.topic.as_str(), publish.payload.clone(), options).map_err(|_| Rejected)
 }
 
 pub(super) fn subscribe(client: &AsyncClient, filters: &[(String, Qos)]) -> Result<(), Rejected> {

@@ -5,18 +5,18 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
 use rumqttc_v5::{
     AckMode, AsyncClient, Broker, ConnAck, ConnectReturnCode, ConnectionError, DisconnectReasonCode, Event, EventLoop,
     IncomingPacketSizeLimit, ManualAck, MqttOptions, NetworkOptions, Outgoing, Packet, PersistedAckMode,
-    PersistedSession, PubAck, PubAckReason, PublishOptions, QoS, SessionStore, SessionStoreError, SessionStoreKey,
-    StateError, SubAck, SubscribeFilterInput, SubscribeReasonCode, TlsConfiguration, Transport,
+    PersistedSession, PubAck, PubAckReason, PublishOptions, PublishProperties, QoS, SessionStore, SessionStoreError,
+    SessionStoreKey, StateError, SubAck, SubscribeFilterInput, SubscribeReasonCode, TlsConfiguration, Transport,
 };
 use securemqtt_core::Qos;
 
 use super::connection::{Limits, MAX_PACKET_SIZE, PacketId, Received, Rejected, Report};
 use super::error::LinkError;
 use super::options::{BrokerAddress, BrokerOptions};
+use super::outbox::Publish;
 
 /// Mosquitto's `message_size_limit` answers a PUBLISH with this reason in a PUBACK, where the standard does not have it:
 /// rumqttc ends the connection over that.
@@ -99,14 +99,13 @@ fn dial(mqtt: &mut MqttOptions, host: &str, port: u16) {
     }
 }
 
-pub(super) fn publish(
-    client: &AsyncClient,
-    topic: &str,
-    payload: Bytes,
-    qos: Qos,
-    retain: bool,
-) -> Result<(), Rejected> {
-    client.try_publish(topic, payload, PublishOptions::new(to_qos(qos)).retain(retain)).map_err(|_| Rejected)
+pub(super) fn publish(client: &AsyncClient, publish: &Publish) -> Result<(), Rejected> {
+    let mut options = PublishOptions::new(to_qos(publish.qos)).retain(publish.retain);
+    if publish.expiry.is_some() {
+        options = options
+            .properties(PublishProperties { message_expiry_interval: publish.expiry, ..PublishProperties::default() });
+    }
+    client.try_publish(publish.topic.as_str(), publish.payload.clone(), options).map_err(|_| Rejected)
 }
 
 pub(super) fn subscribe(client: &AsyncClient, filters: &[(String, Qos)]) -> Result<(), Rejected> {
