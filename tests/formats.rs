@@ -141,8 +141,9 @@ fn filters_leave_out_topics_and_publishers() {
 fn retained_readings_are_marked_or_left_out() {
     let broker = Broker::start();
     let (publisher, subscriber) = introduced();
-    let late = Party::subscriber("late");
+    let [late, later] = ["late", "later"].map(Party::subscriber);
     introduce(&publisher, &late);
+    introduce(&publisher, &later);
     let json = ["--output", "json", "-C", "1"];
     let mut live = subscriber.at(&broker).args(json).start();
     live.wait_for("Connected to broker");
@@ -157,7 +158,8 @@ fn retained_readings_are_marked_or_left_out() {
     assert_eq!(without.wait_exit(PATIENCE), 0);
     assert_eq!(without.stdout(), [reading(2)]);
 
-    let mut with = late.at(&broker).args(json).start();
+    // Another one: the first has read it.
+    let mut with = later.at(&broker).args(json).start();
     assert_eq!(with.wait_exit(PATIENCE), 0, "{}", writer.output());
     let line = with.stdout().remove(0);
     assert!(line.contains("\"retain\":true") && line.contains("\"n\":2"), "{line}");

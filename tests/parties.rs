@@ -7,8 +7,8 @@ use crate::process::{Home, PATIENCE, Program, Running};
 
 /// What a publisher says when a subscriber has confirmed the key exchange.
 pub(crate) const EXCHANGED: &str = "ECDH key exchange completed";
-/// What a subscriber says when it has a publisher's keys.
-pub(crate) const KEYED: &str = "AES key derived successfully!";
+/// What a subscriber says when it has a publisher's keys: new ones, or those from before its restart.
+pub(crate) const KEYED: &str = "Listening for encrypted messages...";
 /// The flags of a subscriber whose stdout is the readings and nothing else.
 pub(crate) const RAW: [&str; 2] = ["--output", "raw"];
 
@@ -44,6 +44,10 @@ impl Party {
         party.id = field("id");
         party.key = party.command(&["key", "export"]).remove(0);
         party
+    }
+
+    pub(crate) fn publishes(&self) -> bool {
+        self.publishes
     }
 
     /// Pins another, as `peers add` does.

@@ -85,6 +85,14 @@ impl Program {
         }
     }
 
+    /// Run by another program, which gets these arguments first.
+    pub(crate) fn under(mut self, wrapper: &'static Path, arguments: &[&str]) -> Self {
+        let wrapped = arguments.iter().map(|argument| (*argument).to_owned()).chain([self.path.display().to_string()]);
+        self.arguments = wrapped.chain(self.arguments).collect();
+        self.path = wrapper;
+        self
+    }
+
     /// `-h` and `-p` of the broker's plain listener.
     pub(crate) fn at(self, broker: &Broker) -> Self {
         let port = broker.port().to_string();

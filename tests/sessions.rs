@@ -113,7 +113,7 @@ fn a_restarted_subscriber_reads_on_without_help() {
         publishing.type_line(&reading(run));
         reading_on.wait_for(&reading(run));
         assert_eq!(reading_on.interrupt(), 0);
-        // A new handshake, which nobody has to ask for; each reading is shown in one run only.
+        // Each reading is shown in one run only.
         assert_eq!(reading_on.stdout(), [reading(run)]);
         reading_on = subscriber.at(&broker).args(RAW).start();
         reading_on.wait_for(KEYED);

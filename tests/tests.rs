@@ -28,6 +28,8 @@ mod attacks;
 mod cli;
 /// Everything in one command, on a machine without a broker.
 mod demo;
+/// A subscriber that is stopped and killed: each reading once in a file, nothing asked anew, nothing shown again.
+mod durable;
 /// What the network, the broker or the input can get wrong: each with its message and exit code.
 mod errors;
 /// Many to many, thousands in order, each reading sealed once; the stream changes under way.

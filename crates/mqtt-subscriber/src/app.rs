@@ -13,19 +13,21 @@ use securemqtt_cli::questions::Questions;
 use securemqtt_cli::signals::{Asked, Signals};
 use securemqtt_cli::start::Start;
 use securemqtt_client::mqtt::AckToken;
-use securemqtt_client::state::StateDir;
+use securemqtt_client::state::{StateDir, Store};
 use securemqtt_client::subscriber::{Arrival, Reading, Settings, Subscriber, Told};
 use securemqtt_core::identity::{Fingerprint, PeerId};
 use securemqtt_core::subscriber::Config;
 
 use crate::cli::{Cli, ReadingArgs};
-use crate::output::{Output, Record, Selection};
+use crate::output::{Output, Record, Selection, Synced};
 use gaps::Gaps;
 
 /// How long the end waits for what is under way.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Acknowledgements that wait for a flush.
-const MAX_UNFLUSHED: usize = 256;
+/// Messages that are put out, stored and acknowledged together.
+const MAX_GROUP: usize = 256;
+/// How often a full disk is tried again.
+const FULL_AGAIN: Duration = Duration::from_secs(1);
 
 /// Subscribes until `-C`, `-W`, INT or TERM.
 pub(crate) fn run(cli: &Cli) -> Outcome<Exit> {
@@ -44,7 +46,25 @@ pub(crate) fn run(cli: &Cli) -> Outcome<Exit> {
 enum End {
     Signal,
     Count,
+    /// With more readings in the same message.
+    CountWithin,
     TimeOut,
+}
+
+/// How much of a message was put out.
+enum Put {
+    All,
+    /// And it was the last that was asked for.
+    AllAndDone,
+    /// The last that was asked for came before its end.
+    Cut,
+}
+
+/// Whether to go on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Flow {
+    Continue,
+    Stop,
 }
 
 /// A run of the program.
@@ -59,7 +79,7 @@ pub(crate) struct App<'a> {
     questions: Questions,
     first_contact: &'static str,
     fingerprint: Fingerprint,
-    unflushed: Vec<AckToken>,
+    uncommitted: Vec<AckToken>,
     names: HashMap<PeerId, (String, Fingerprint)>,
     refused: HashSet<String>,
     gaps: Gaps,
@@ -72,12 +92,14 @@ pub(crate) struct App<'a> {
 
 impl<'a> App<'a> {
     /// Starts to connect.
-    pub(crate) fn new(cli: &'a Cli, start: Start, output: Output, talk: Talk, warn: Talk) -> Outcome<Self> {
+    pub(crate) fn new(cli: &'a Cli, start: Start, mut output: Output, talk: Talk, warn: Talk) -> Outcome<Self> {
         let readings = &cli.readings;
         let selection = readings.selection();
         let first_contact = start.first_contact();
         let fingerprint = start.identity.public().fingerprint();
         let counter = start.state.counter()?;
+        let (store, loaded) = Store::open(&start.state)?;
+        let cursor = output.resume(loaded.cursor.as_ref(), loaded.clean)?;
         let settings = Settings {
             broker: start.broker,
             identity: start.identity,
@@ -86,6 +108,9 @@ impl<'a> App<'a> {
             qos: cli.broker.qos,
             peers: start.peers,
             counter,
+            store,
+            loaded,
+            cursor,
         };
         Ok(Self {
             readings,
@@ -98,7 +123,7 @@ impl<'a> App<'a> {
             questions: Questions::new()?,
             first_contact,
             fingerprint,
-            unflushed: Vec::new(),
+            uncommitted: Vec::new(),
             names: HashMap::new(),
             refused: HashSet::new(),
             gaps: Gaps::default(),
@@ -112,16 +137,20 @@ impl<'a> App<'a> {
     /// Runs to the end.
     pub(crate) async fn run(mut self) -> Outcome<Exit> {
         let end = self.read_all().await?;
-        self.flush()?;
+        match end {
+            // The rest of the message is not shown: the next run begins with the whole of it.
+            End::CountWithin => self.output.flush()?,
+            _ => drop(self.commit().await?),
+        }
         self.summarise()?;
         let Self { subscriber, mut signals, shown, refused, readings, .. } = self;
         tokio::select! {
-            () = subscriber.finish(PATIENCE) => {}
+            finished = subscriber.finish(PATIENCE) => finished?,
             // A second signal.
             () = signals.end() => return Ok(Exit::Done),
         }
         match end {
-            End::Count | End::Signal => Ok(Exit::Done),
+            End::Count | End::CountWithin | End::Signal => Ok(Exit::Done),
             End::TimeOut if shown == 0 && !refused.is_empty() => {
                 Err(Failure::new(Exit::Refused, "no reading arrived, and a peer was refused"))
             }
@@ -141,10 +170,10 @@ impl<'a> App<'a> {
         };
         let mut over = std::pin::pin!(over);
         loop {
-            // When nothing more is at hand, what was put out is handed on, then acknowledged.
+            // When nothing more is at hand, what was put out is handed on, stored, and then acknowledged.
             let ready = self.subscriber.try_next()?;
-            if ready.is_none() || self.unflushed.len() >= MAX_UNFLUSHED {
-                self.flush()?;
+            if (ready.is_none() || self.uncommitted.len() >= MAX_GROUP) && self.commit().await? == Flow::Stop {
+                return Ok(End::Signal);
             }
             let told = if let Some(told) = ready {
                 told
@@ -168,29 +197,47 @@ impl<'a> App<'a> {
             };
             match told {
                 Told::Notice(notice) => self.tell(notice)?,
-                Told::Arrived(arrival) => {
-                    if self.put_out(arrival)? {
-                        return Ok(End::Count);
-                    }
-                }
+                Told::Arrived(arrival) => match self.put_out(arrival)? {
+                    Put::All => {}
+                    Put::AllAndDone => return Ok(End::Count),
+                    Put::Cut => return Ok(End::CountWithin),
+                },
             }
         }
     }
 
-    /// Hands everything on, then acknowledges it.
-    fn flush(&mut self) -> Outcome<()> {
-        self.output.flush()?;
-        for ack in self.unflushed.drain(..) {
-            self.subscriber.acknowledge(ack);
+    /// Hands everything on and has it stored, then acknowledged; stops when a signal came while the disk was full.
+    async fn commit(&mut self) -> Outcome<Flow> {
+        let mut told = false;
+        let cursor = loop {
+            match self.output.sync()? {
+                Synced::Done(cursor) => break cursor,
+                Synced::Full(why) if !told => {
+                    told = true;
+                    self.warn.say(format_args!("{why}; readings wait, and go on when there is room"))?;
+                }
+                Synced::Full(_) => {}
+            }
+            tokio::select! {
+                biased;
+                () = self.signals.end() => return Ok(Flow::Stop),
+                () = tokio::time::sleep(FULL_AGAIN) => {}
+            }
+        };
+        if told {
+            self.warn.say("there is room again; it goes on")?;
         }
-        Ok(())
+        self.subscriber.commit(self.uncommitted.drain(..), cursor);
+        Ok(Flow::Continue)
     }
 
-    /// True when the last reading that was asked for is out.
-    fn put_out(&mut self, arrival: Arrival) -> Outcome<bool> {
+    /// Puts out the readings of a message, up to the last one that was asked for.
+    fn put_out(&mut self, arrival: Arrival) -> Outcome<Put> {
         let decrypt = arrival.decrypt_time();
         let Arrival { at, readings, ack, .. } = arrival;
-        for Reading { delivery, qos, retain } in readings {
+        let mut left = readings.len();
+        for Reading { delivery, qos, retain, redelivered } in readings {
+            left -= 1;
             let (publisher, fingerprint) = self.publisher(delivery.publisher);
             let record = Record {
                 arrived: at,
@@ -202,6 +249,8 @@ impl<'a> App<'a> {
                 stream: delivery.stream,
                 seq: delivery.seq,
                 decrypt,
+                // A file is cut back to what was stored: nothing in it comes twice.
+                redelivered: redelivered && self.readings.out.is_none(),
                 payload: delivery.payload,
             };
             if !self.selection.takes(&record) {
@@ -210,12 +259,15 @@ impl<'a> App<'a> {
             self.output.write(&record)?;
             self.shown += 1;
             if self.readings.count == Some(self.shown) {
-                self.unflushed.push(ack);
-                return Ok(true);
+                if left > 0 {
+                    return Ok(Put::Cut);
+                }
+                self.uncommitted.push(ack);
+                return Ok(Put::AllAndDone);
             }
         }
-        self.unflushed.push(ack);
-        Ok(false)
+        self.uncommitted.push(ack);
+        Ok(Put::All)
     }
 
     fn publisher(&mut self, id: PeerId) -> (String, Fingerprint) {

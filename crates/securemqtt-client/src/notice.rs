@@ -49,6 +49,13 @@ pub enum Trouble {
         /// Why.
         why: String,
     },
+    /// The state cannot be stored: nothing is acknowledged until it can.
+    NotStored {
+        /// Why, and what to do.
+        why: String,
+    },
+    /// The state can be stored again.
+    StoredAgain,
     /// A new peer could not be written to known_peers: it is trusted until the restart only.
     NotRemembered {
         /// Why.
@@ -69,6 +76,8 @@ impl fmt::Display for Trouble {
                 write!(f, "the broker refuses the subscription to {filter}: {reason}; allow it there")
             }
             Self::NotReloaded { why } => write!(f, "the known peers stay as they were: {why}"),
+            Self::NotStored { why } => write!(f, "the state cannot be stored, so nothing is acknowledged: {why}"),
+            Self::StoredAgain => f.write_str("the state can be stored again; it goes on"),
             Self::NotRemembered { why } => write!(f, "the new peer is trusted until the restart only: {why}"),
         }
     }

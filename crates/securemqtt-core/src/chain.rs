@@ -7,11 +7,12 @@ use std::collections::VecDeque;
 use std::fmt;
 
 use rand_core::CryptoRng;
+use zeroize::Zeroizing;
 
 use crate::handshake::SessionKeys;
 use crate::kdf::{self, WrapKey};
 use crate::primitives::NotAuthentic;
-use crate::wire::{Entry, EntryPayload, Keys, MAX_ENTRIES, WireError};
+use crate::wire::{Entry, EntryPayload, Keys, MAX_ENTRIES, Reader, WireError};
 
 /// How far a receiver steps over entries that were dropped from KEYS.
 const MAX_SKIP: u32 = 1024;
@@ -97,6 +98,16 @@ impl ChainReceiver {
     /// The chain of a new session.
     pub fn new(session: &SessionKeys) -> Self {
         Self { sid: session.sid, wk: session.wk_0.clone(), idx: 0 }
+    }
+
+    /// Appends `wk 32 | idx 4`, for durable state.
+    pub(crate) fn encode_into(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.wk.expose());
+        out.extend_from_slice(&self.idx.to_be_bytes());
+    }
+
+    pub(crate) fn decode(sid: [u8; 8], reader: &mut Reader<'_>) -> Result<Self, WireError> {
+        Ok(Self { sid, wk: WrapKey::new(Zeroizing::new(reader.array()?)), idx: reader.u32()? })
     }
 
     /// The index of the last entry opened; 0 when there is none.
@@ -193,7 +204,6 @@ mod tests {
     use crate::wire::Status;
     use rand_chacha::ChaCha20Rng;
     use rand_core::SeedableRng as _;
-    use zeroize::Zeroizing;
 
     fn chain() -> (ChainSender, ChainReceiver) {
         let ka = AckKey::new(Zeroizing::new([1; 32]));

@@ -13,6 +13,7 @@ pub mod peers;
 pub mod primitives;
 pub mod publisher;
 pub mod ranges;
+pub mod record;
 mod secret;
 pub mod stream;
 pub mod subscriber;

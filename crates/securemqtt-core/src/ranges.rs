@@ -73,6 +73,11 @@ impl RangeSet {
         missing
     }
 
+    /// The ranges, rising and apart.
+    pub fn ranges(&self) -> &[(u32, u32)] {
+        &self.ranges
+    }
+
     /// One past the highest number.
     pub fn end(&self) -> u32 {
         self.ranges.last().map_or(0, |&(_, end)| end)

@@ -189,7 +189,7 @@ impl StreamVerifier {
         Self { bytes: point_bytes(&key.into()), key }
     }
 
-    fn from_bytes(bytes: &[u8; POINT_LEN]) -> Result<Self, WireError> {
+    pub(crate) fn from_bytes(bytes: &[u8; POINT_LEN]) -> Result<Self, WireError> {
         let point = parse_point(bytes).map_err(|_| WireError::Point)?;
         Ok(Self::from_key(VerifyingKey::from(point)))
     }

@@ -29,7 +29,13 @@ impl App<'_> {
         if self.insecure {
             self.say_warning(INSECURE)?;
         }
-        self.output.say(&self.talk, "Waiting for ECDH key exchange...")
+        match self.subscriber.engine().keyed() {
+            0 => self.output.say(&self.talk, "Waiting for ECDH key exchange..."),
+            kept => {
+                self.output.say(&self.talk, format_args!("Keys kept from before: {kept}"))?;
+                self.output.say(&self.talk, "Listening for encrypted messages...")
+            }
+        }
     }
 
     fn event(&mut self, event: Event) -> Outcome<()> {

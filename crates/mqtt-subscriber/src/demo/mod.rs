@@ -12,7 +12,7 @@ use securemqtt_cli::logging::Talk;
 use securemqtt_cli::signals::Signals;
 use securemqtt_client::mqtt::{BrokerAddress, BrokerOptions, Link, LinkEvent, LinkEvents};
 use securemqtt_client::publisher::{self, Publisher};
-use securemqtt_client::state::StateDir;
+use securemqtt_client::state::{StateDir, Store};
 use securemqtt_client::subscriber::{self, Arrival, Reading, Subscriber, Told};
 use securemqtt_client::{Notice, Trouble};
 use securemqtt_core::Qos;
@@ -106,7 +106,7 @@ impl Demo {
             }
         }
         self.publisher.abort();
-        self.subscriber.finish(PATIENCE).await;
+        self.subscriber.finish(PATIENCE).await?;
         Ok(Exit::Done)
     }
 
@@ -114,7 +114,7 @@ impl Demo {
     async fn show(&mut self, arrival: Arrival) -> Outcome<u64> {
         let mut shown = 0;
         let decrypt = arrival.decrypt_time();
-        for Reading { delivery, qos, retain } in arrival.readings {
+        for Reading { delivery, qos, retain, .. } in arrival.readings {
             let frame = self.next_frame().await?;
             self.broker_says.say(describe(&frame))?;
             self.output.write(&Record {
@@ -127,12 +127,13 @@ impl Demo {
                 stream: delivery.stream,
                 seq: delivery.seq,
                 decrypt,
+                redelivered: false,
                 payload: delivery.payload,
             })?;
             self.output.flush()?;
             shown += 1;
         }
-        self.subscriber.acknowledge(arrival.ack);
+        self.subscriber.commit([arrival.ack], None);
         Ok(shown)
     }
 
@@ -197,6 +198,7 @@ fn name(text: &str) -> Outcome<PeerName> {
 fn start_subscriber(state: &StateDir, port: u16) -> Outcome<Subscriber> {
     let identity = state.identity()?;
     let id = identity.public().id();
+    let (store, loaded) = Store::open(state)?;
     Ok(Subscriber::start(subscriber::Settings {
         broker: options(port, "demo-subscriber"),
         trust: Trust::new(TrustMode::AcceptNew, id, KnownPeers::default(), Vec::new()),
@@ -209,6 +211,9 @@ fn start_subscriber(state: &StateDir, port: u16) -> Outcome<Subscriber> {
         qos: Qos::AtLeastOnce,
         peers: state.known_peers(),
         counter: state.counter()?,
+        store,
+        loaded,
+        cursor: None,
     })?)
 }
 

@@ -60,6 +60,9 @@ fn object(record: &Record, payload: Option<String>) -> String {
         record.seq,
         record.decrypt_us(),
     );
+    if record.redelivered {
+        object.push_str("\"redelivered\":true,");
+    }
     // Writing to a string cannot fail.
     let _ = match payload {
         Some(payload) => write!(object, "\"payload\":{payload}}}"),

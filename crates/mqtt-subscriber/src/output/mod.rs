@@ -16,7 +16,7 @@ use securemqtt_core::subscriber::Span;
 pub(crate) use self::format::LETTERS;
 pub use self::format::Template;
 pub use self::select::Selection;
-pub use self::writer::{Output, Style};
+pub use self::writer::{Output, Style, Synced};
 
 /// A reading, with all that is known of its way here.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +39,8 @@ pub struct Record {
     pub seq: u32,
     /// How long the opening took.
     pub decrypt: Duration,
+    /// Whether it may have been put out before, by a run that was killed.
+    pub redelivered: bool,
     /// The reading.
     pub payload: Vec<u8>,
 }
@@ -86,6 +88,7 @@ mod fixture {
             stream: 7,
             seq: 12,
             decrypt: Duration::from_nanos(412),
+            redelivered: false,
             payload: payload.to_vec(),
         }
     }

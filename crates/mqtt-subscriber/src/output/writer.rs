@@ -1,13 +1,15 @@
 //! Records to stdout or to a file.
 
 use std::fmt;
-use std::fs::OpenOptions;
-use std::io::{self, BufWriter, Write};
+use std::fs::{File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
 use std::time::SystemTime;
 
 use securemqtt_cli::exit::{Failure, Outcome};
 use securemqtt_cli::logging::Talk;
+use securemqtt_client::state::Cursor;
 
 use super::{Gap, Record, Template, demo, json};
 
@@ -41,11 +43,28 @@ impl Style {
     }
 }
 
-/// Where records go. Buffered: call [`Output::flush`] whenever nothing more is at hand.
+/// Lines that are gathered before they are handed on; of a file they wait for [`Output::sync`].
+const PENDING: usize = 64 << 10;
+
+/// Where records go. Buffered: call [`Output::sync`] whenever nothing more is at hand.
 pub struct Output {
     style: Style,
-    file: Option<PathBuf>,
-    to: BufWriter<Box<dyn Write + Send>>,
+    to: To,
+    pending: Vec<u8>,
+}
+
+enum To {
+    Stdout,
+    File { path: PathBuf, file: File },
+}
+
+/// What came of handing everything on.
+#[derive(Debug, PartialEq, Eq)]
+pub enum Synced {
+    /// It is out, and a file survives a power cut up to this place.
+    Done(Option<Cursor>),
+    /// The disk is full, says the message; nothing is lost, and it can be tried again.
+    Full(String),
 }
 
 impl Output {
@@ -54,14 +73,34 @@ impl Output {
     /// # Errors
     /// The file cannot be opened.
     pub fn open(style: Style, file: Option<&Path>) -> Outcome<Self> {
-        let to: Box<dyn Write + Send> = match file {
-            None => Box::new(io::stdout()),
+        let to = match file {
+            None => To::Stdout,
             Some(path) => {
                 let opened = OpenOptions::new().append(true).create(true).open(path);
-                Box::new(opened.map_err(|error| Failure::writing(path, &error))?)
+                let file = opened.map_err(|error| Failure::writing(path, &error))?;
+                To::File { path: path.to_owned(), file }
             }
         };
-        Ok(Self { style, file: file.map(Path::to_owned), to: BufWriter::new(to) })
+        Ok(Self { style, to, pending: Vec::new() })
+    }
+
+    /// After a run that was killed: what it wrote to this file and did not store comes again, so it is cut off.
+    ///
+    /// Returns where it ends now.
+    ///
+    /// # Errors
+    /// The file cannot be cut.
+    pub fn resume(&mut self, cursor: Option<&Cursor>, clean: bool) -> Outcome<Option<Cursor>> {
+        let To::File { path, file } = &self.to else { return Ok(None) };
+        let fail = |error| Failure::writing(path, &error);
+        let here = place(file).map_err(fail)?;
+        let Some(cursor) = cursor.filter(|_| !clean) else { return Ok(Some(here)) };
+        let is_the_same = (here.device, here.inode) == (cursor.device, cursor.inode);
+        if is_the_same && here.length > cursor.length {
+            file.set_len(cursor.length).and_then(|()| file.sync_data()).map_err(fail)?;
+            return Ok(Some(cursor.clone()));
+        }
+        Ok(Some(here))
     }
 
     /// Puts a record out.
@@ -69,10 +108,10 @@ impl Output {
     /// # Errors
     /// It cannot be written; a closed pipe is the quiet failure.
     pub fn write(&mut self, record: &Record) -> Outcome<()> {
-        let mut line = self.style.line(record);
-        line.push(b'\n');
-        let result = self.to.write_all(&line);
-        result.map_err(|error| self.failure(error))
+        let line = self.style.line(record);
+        self.pending.extend_from_slice(&line);
+        self.pending.push(b'\n');
+        self.relieve()
     }
 
     /// Puts out what happened to readings, in the format that has a place for it: JSON.
@@ -96,8 +135,13 @@ impl Output {
             return Ok(());
         }
         line.push('\n');
-        let result = self.to.write_all(line.as_bytes());
-        result.map_err(|error| self.failure(error))
+        self.pending.extend_from_slice(line.as_bytes());
+        self.relieve()
+    }
+
+    /// A pipe gets what is gathered before it is too much; a file when it is synced.
+    fn relieve(&mut self) -> Outcome<()> {
+        if matches!(self.to, To::Stdout) && self.pending.len() >= PENDING { self.flush() } else { Ok(()) }
     }
 
     /// Hands everything on.
@@ -105,8 +149,54 @@ impl Output {
     /// # Errors
     /// As for [`Output::write`].
     pub fn flush(&mut self) -> Outcome<()> {
-        let result = self.to.flush();
-        result.map_err(|error| self.failure(error))
+        self.hand_on().map_err(|error| self.failure(error))
+    }
+
+    /// Hands everything on; a file to the disk.
+    ///
+    /// # Errors
+    /// As for [`Output::write`]; a full disk is no error.
+    pub fn sync(&mut self) -> Outcome<Synced> {
+        if self.pending.is_empty() {
+            return Ok(Synced::Done(None));
+        }
+        match self.hand_on().and_then(|()| self.settle()) {
+            Ok(cursor) => Ok(Synced::Done(cursor)),
+            Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
+                Ok(Synced::Full(self.failure(error).message().to_owned()))
+            }
+            Err(error) => Err(self.failure(error)),
+        }
+    }
+
+    /// Writes what is gathered. After an error what was not written is still there.
+    fn hand_on(&mut self) -> io::Result<()> {
+        while !self.pending.is_empty() {
+            let written = match &mut self.to {
+                To::Stdout => io::stdout().write(&self.pending),
+                To::File { file, .. } => file.write(&self.pending),
+            };
+            match written {
+                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+                Ok(written) => drop(self.pending.drain(..written)),
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+                Err(error) => return Err(error),
+            }
+        }
+        match &self.to {
+            To::Stdout => io::stdout().flush(),
+            To::File { .. } => Ok(()),
+        }
+    }
+
+    fn settle(&self) -> io::Result<Option<Cursor>> {
+        match &self.to {
+            To::Stdout => Ok(None),
+            To::File { file, .. } => {
+                file.sync_data()?;
+                place(file).map(Some)
+            }
+        }
     }
 
     /// Says how things stand, in order with the records.
@@ -121,11 +211,16 @@ impl Output {
     }
 
     fn failure(&self, error: io::Error) -> Failure {
-        match &self.file {
-            Some(path) => Failure::writing(path, &error),
-            None => Failure::from(error),
+        match &self.to {
+            To::File { path, .. } => Failure::writing(path, &error),
+            To::Stdout => Failure::from(error),
         }
     }
+}
+
+fn place(file: &File) -> io::Result<Cursor> {
+    let metadata = file.metadata()?;
+    Ok(Cursor { device: metadata.dev(), inode: metadata.ino(), length: metadata.len() })
 }
 
 #[cfg(test)]
@@ -146,6 +241,37 @@ mod tests {
         assert_eq!(std::fs::read(&path).unwrap(), b"1\n2\n");
     }
 
+    /// Writes readings, each synced, and returns the last place.
+    fn written(path: &Path, payloads: &[&[u8]]) -> Cursor {
+        let mut output = Output::open(Style::Raw(false), Some(path)).unwrap();
+        let mut cursor = None;
+        for payload in payloads {
+            output.write(&record(payload)).unwrap();
+            let synced = output.sync().unwrap();
+            cursor = if let Synced::Done(cursor) = synced { cursor } else { None };
+        }
+        cursor.unwrap()
+    }
+
+    #[test]
+    fn what_was_written_and_not_stored_is_cut_off_after_a_kill_and_only_then() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("out");
+        let stored = written(&path, &[b"1", b"2"]);
+        written(&path, &[b"3"]);
+        let resume = |path: &Path, cursor, clean| {
+            Output::open(Style::Json, Some(path)).unwrap().resume(Some(cursor), clean).unwrap();
+            std::fs::read(path).unwrap()
+        };
+        assert_eq!(resume(&path, &stored, true), b"1\n2\n3\n", "somebody else may have appended");
+        let other = directory.path().join("other");
+        std::fs::copy(&path, &other).unwrap();
+        assert_eq!(resume(&other, &stored, false), b"1\n2\n3\n", "another file");
+        assert_eq!(resume(&path, &stored, false), b"1\n2\n");
+        std::fs::write(&path, b"1").unwrap();
+        assert_eq!(resume(&path, &stored, false), b"1", "a shorter one is left as it is");
+    }
+
     #[test]
     fn a_file_that_cannot_be_opened_is_named() {
         let failure = Output::open(Style::Json, Some(Path::new("/nonexistent/out"))).map(drop).unwrap_err();
@@ -161,6 +287,7 @@ mod tests {
         let mut output = Output::open(Style::Raw(false), Some(full)).unwrap();
         output.write(&record(b"1")).unwrap();
         assert!(output.flush().unwrap_err().message().contains("/dev/full"));
+        assert!(matches!(output.sync().unwrap(), Synced::Full(why) if why.contains("/dev/full")));
     }
 
     #[test]

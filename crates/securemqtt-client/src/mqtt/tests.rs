@@ -114,11 +114,13 @@ async fn subscriber(port: u16, version: MqttVersion) -> (Link, LinkEvents) {
 #[tokio::test]
 async fn control_messages_expire_at_the_broker_and_keys_do_not() {
     let Some(broker) = Broker::start("") else { return };
+    let (link, mut events) = Link::start(options(broker.port, "writer")).unwrap();
+    // The listener does not try twice.
+    connected(&mut events).await;
     let mut listener = Command::new("mosquitto_sub");
     let port = broker.port.to_string();
     listener.args(["-V", "5", "-p", &port, "-t", "#", "-F", "%t %E", "-C", "4", "-W", "10"]);
     let Ok(listener) = listener.stdout(Stdio::piped()).spawn() else { return };
-    let (link, _events) = Link::start(options(broker.port, "writer")).unwrap();
     let control = |name: &str| format!("{CONTROL_PREFIX}{}/{name}", "0".repeat(32));
     // Retained, so that it does not matter who is there first.
     let messages = [

@@ -70,6 +70,20 @@ pub enum StateError {
     },
     /// The counter file is not one.
     Counter(PathBuf),
+    /// The database is damaged, or of a later version.
+    Database {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        why: String,
+    },
+    /// The database takes nothing.
+    NotStored {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong, and what to do.
+        why: String,
+    },
     /// The system gives no randomness.
     Random,
 }
@@ -94,7 +108,7 @@ impl StateError {
     /// The sort of error.
     pub fn kind(&self) -> StateErrorKind {
         match self {
-            Self::Read { .. } | Self::Write { .. } | Self::Random => StateErrorKind::Io,
+            Self::Read { .. } | Self::Write { .. } | Self::NotStored { .. } | Self::Random => StateErrorKind::Io,
             _ => StateErrorKind::Config,
         }
     }
@@ -123,6 +137,14 @@ impl fmt::Display for StateError {
             Self::Write { path, source } => write!(f, "cannot write {}: {}", path.display(), write_problem(source)),
             Self::Identity { path, problem } => write!(f, "{} {problem}", path.display()),
             Self::Peers { path, error } => write!(f, "{}, {error}; correct or remove the line", path.display()),
+            Self::Database { path, why } => write!(
+                f,
+                "the state in {path} cannot be read: {why}; to start without it, run `mv {path} {path}.damaged`. That costs \
+                 the memory of what was read (a broker may show it once more), readings that wait for a key, and the \
+                 sessions, which are made anew",
+                path = path.display()
+            ),
+            Self::NotStored { path, why } => write!(f, "cannot store the state in {}: {why}", path.display()),
             Self::Counter(path) => write!(
                 f,
                 "{} is damaged, and guessing the counter could repeat one; restore the whole directory from a backup, or start over with another --state-dir",

@@ -6,9 +6,11 @@ mod directory;
 mod error;
 mod identity;
 mod peers;
+mod store;
 
 pub use counter::CounterLease;
 pub use directory::StateDir;
 pub use error::{IdentityProblem, StateError, StateErrorKind};
 pub use identity::read_identity;
 pub use peers::PeersFile;
+pub use store::{Batch, Cursor, Loaded, Store, StoreEvent, Ticket};

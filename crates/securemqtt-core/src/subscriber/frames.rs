@@ -30,15 +30,22 @@ impl Subscriber {
         out: &mut Output,
     ) -> Result<(), Reject> {
         let Some(candidates) = self.runs.get_mut(&header.run) else {
-            let dropped = self.parking.park(topic, header.run, message, now.mono_ms);
+            let dropped = self.parking.park(topic, header.run, message, now.unix_ms);
             self.counters.parking_full += dropped;
             return Ok(());
         };
         let mut result = Err(Reject::NotAuthentic);
         for run in candidates {
             let Some(stream) = self.streams.get_mut(&(run.publisher, run.stream)) else { continue };
+            let generation = stream.latest();
             match run.open(stream, topic, header, message, header_len) {
                 Ok(opened) => {
+                    if stream.latest() != generation {
+                        self.dirty.publishers.insert(run.publisher);
+                    }
+                    if let Some(state) = run.topics.get_mut(topic) {
+                        self.dirty.topic(run.publisher, header.run, topic, state);
+                    }
                     let (publisher, stream) = (run.publisher, run.stream);
                     self.deliver(publisher, stream, topic, header.run, opened, out);
                     return Ok(());

@@ -178,9 +178,10 @@ impl Subscriber {
         peer.refused = None;
         peer.stranger = false;
         peer.request_ms = None;
-        let session = Session::new(&granted.session, now.mono_ms, rng);
+        let session = Session::new(&granted.session, now, rng);
         let first = peer.session.is_none();
         peer.previous = peer.session.replace(session);
+        self.dirty.publishers.insert(id);
         let name = peer.name.clone();
         let due = peer.due_ms();
         self.wake_at(due);

@@ -34,6 +34,7 @@ impl Subscriber {
         let opened = session.chain.open(&keys).map_err(|_| Reject::Keys)?;
         let is_new = session.chain.index() > before;
         session.confirm = session.confirm.filter(|_| session.chain.index() == 0);
+        self.dirty.publishers.insert(id);
         let current = peer.session.as_ref().is_some_and(|session| session.sid == keys.sid);
         if current && is_new {
             peer.previous = None;
@@ -73,6 +74,7 @@ impl Subscriber {
             // Entry 1 repeats what the GRANT brought: a tick that this stream did not open then, it will not open now.
             return;
         }
+        self.touch(id);
         self.streams.insert(at, HeldStream::new(id, grant, owed));
         self.stream_order.push(at);
         let held = self.stream_order.iter().filter(|(publisher, _)| *publisher == id).count();
@@ -96,6 +98,7 @@ impl Subscriber {
         let gone: Vec<PeerId> =
             self.peers.iter().filter(|(_, peer)| !peer.stranger && gone(peer)).map(|(id, _)| *id).collect();
         for id in gone {
+            self.touch(id);
             self.peers.remove(&id);
             while self.stream_order.iter().any(|(publisher, _)| *publisher == id) {
                 self.drop_oldest_stream(id);
@@ -106,6 +109,7 @@ impl Subscriber {
     fn drop_oldest_stream(&mut self, id: PeerId) {
         let Some(at) = self.stream_order.iter().position(|(publisher, _)| *publisher == id) else { return };
         let (publisher, stream) = self.stream_order.remove(at);
+        self.touch(id);
         self.streams.remove(&(publisher, stream));
         let mut dropped = 0;
         for candidates in self.runs.values_mut() {

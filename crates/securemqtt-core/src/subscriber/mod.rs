@@ -10,7 +10,9 @@ mod keys;
 mod parking;
 mod peer;
 mod requests;
+mod restore;
 mod runs;
+mod store;
 mod streams;
 mod ticks;
 mod verdicts;
@@ -31,6 +33,7 @@ use crate::{Delivery, Now, Outgoing, Qos};
 use parking::Parking;
 use peer::Peer;
 use runs::Run;
+use store::Dirty;
 use streams::HeldStream;
 
 /// Above this many peers, control topics are subscribed with wildcards.
@@ -89,6 +92,7 @@ pub struct Subscriber {
     /// Topics with a gap to be reported.
     gaps: HashSet<(PeerId, [u8; 5], String)>,
     wildcards: bool,
+    dirty: Dirty,
 }
 
 /// The bounds on what strangers can cause.
@@ -125,6 +129,7 @@ impl Subscriber {
             counters: Counters::default(),
             gaps: HashSet::new(),
             wildcards: false,
+            dirty: Dirty::default(),
         }
     }
 
@@ -260,7 +265,7 @@ impl Subscriber {
             self.poll_peer(id, now, rng, out);
         }
         self.report_gaps(now, out);
-        self.counters.parking_full += self.parking.expire(now.mono_ms);
+        self.counters.parking_full += self.parking.expire(now.unix_ms);
         let peers = self.peers.values().map(Peer::due_ms).min().unwrap_or(u64::MAX);
         let gaps = self.next_gap_ms();
         self.next_poll_ms = peers.min(gaps).max(now.mono_ms + 1).min(now.mono_ms + 60_000);

@@ -1,6 +1,10 @@
 //! Frames of runs that no tick has opened yet. Bounded in all and for each topic; the oldest gives way.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, VecDeque};
+
+use super::restore::read_bytes;
+use super::store::{VERSION, push_bytes};
+use crate::wire::{Reader, WireError};
 
 /// Frames in all.
 const MAX_FRAMES: usize = 8192;
@@ -16,7 +20,17 @@ pub(super) struct Parked {
     pub(super) topic: String,
     pub(super) message: Vec<u8>,
     run: [u8; 5],
+    /// When it came, in milliseconds since 1970: it may wait over a restart.
     at_ms: u64,
+    /// Its place in the order of arrival, and its key on disk.
+    number: u64,
+}
+
+/// What is to be stored or removed.
+#[derive(Debug)]
+pub(super) enum ParkedChange {
+    Put(u64, Vec<u8>),
+    Remove(u64),
 }
 
 /// The parked frames, in the order of their arrival.
@@ -25,6 +39,8 @@ pub(super) struct Parking {
     queue: VecDeque<Parked>,
     of_topic: HashMap<String, usize>,
     bytes: usize,
+    next: u64,
+    changes: BTreeMap<u64, Option<Vec<u8>>>,
 }
 
 impl Parking {
@@ -43,7 +59,11 @@ impl Parking {
         }
         self.bytes += size;
         *self.of_topic.entry(topic.to_owned()).or_default() += 1;
-        self.queue.push_back(Parked { topic: topic.to_owned(), message: message.to_vec(), run, at_ms: now_ms });
+        let number = self.next;
+        self.next += 1;
+        let parked = Parked { topic: topic.to_owned(), message: message.to_vec(), run, at_ms: now_ms, number };
+        self.changes.insert(number, Some(encode(&parked)));
+        self.queue.push_back(parked);
         dropped
     }
 
@@ -89,5 +109,41 @@ impl Parking {
                 self.of_topic.remove(&parked.topic);
             }
         }
+        self.changes.insert(parked.number, None);
     }
+
+    pub(super) fn has_changes(&self) -> bool {
+        !self.changes.is_empty()
+    }
+
+    /// What has changed since the last call.
+    pub(super) fn take_changes(&mut self) -> Vec<ParkedChange> {
+        let change = |(number, bytes)| match bytes {
+            Some(bytes) => ParkedChange::Put(number, bytes),
+            None => ParkedChange::Remove(number),
+        };
+        std::mem::take(&mut self.changes).into_iter().map(change).collect()
+    }
+
+    /// Takes up a frame that was stored, in the order of the numbers.
+    pub(super) fn restore(&mut self, number: u64, reader: &mut Reader<'_>) -> Result<(), WireError> {
+        let (run, at_ms) = (reader.array()?, reader.u64()?);
+        let topic = std::str::from_utf8(read_bytes(reader)?).map_err(|_| WireError::Text)?.to_owned();
+        let message = reader.rest().to_vec();
+        self.bytes += topic.len() + message.len();
+        *self.of_topic.entry(topic.clone()).or_default() += 1;
+        self.next = number.checked_add(1).ok_or(WireError::Range)?;
+        self.queue.push_back(Parked { topic, message, run, at_ms, number });
+        Ok(())
+    }
+}
+
+/// `version | run 5 | at 8 | topic length 2 | topic | message`.
+fn encode(parked: &Parked) -> Vec<u8> {
+    let mut out = vec![VERSION];
+    out.extend_from_slice(&parked.run);
+    out.extend_from_slice(&parked.at_ms.to_be_bytes());
+    push_bytes(&mut out, parked.topic.as_bytes());
+    out.extend_from_slice(&parked.message);
+    out
 }

@@ -4,6 +4,7 @@ use std::collections::VecDeque;
 
 use rand_core::CryptoRng;
 
+use crate::Now;
 use crate::bucket::TokenBucket;
 use crate::chain::ChainReceiver;
 use crate::handshake::{AwaitingGrant, HandshakeError, RequestInput, SessionKeys, request_mac_key, start};
@@ -56,19 +57,36 @@ pub(super) struct Session {
     pub(super) ka: AckKey,
     pub(super) chain: ChainReceiver,
     pub(super) renew_ms: u64,
+    pub(super) made_unix_ms: u64,
     /// The confirm is repeated until entry 1 opens.
     pub(super) confirm: Option<Resend>,
 }
 
 impl Session {
-    pub(super) fn new<R: CryptoRng + ?Sized>(keys: &SessionKeys, now_ms: u64, rng: &mut R) -> Self {
+    pub(super) fn new<R: CryptoRng + ?Sized>(keys: &SessionKeys, now: Now, rng: &mut R) -> Self {
         Self {
             sid: keys.sid,
             ka: keys.ka.clone(),
             chain: ChainReceiver::new(keys),
-            renew_ms: now_ms + RENEW_MS,
-            confirm: Some(Resend::first(now_ms, rng)),
+            renew_ms: now.mono_ms + RENEW_MS,
+            made_unix_ms: now.unix_ms,
+            confirm: Some(Resend::first(now.mono_ms, rng)),
         }
+    }
+
+    /// The session of an earlier process. A clock that went back only brings its renewal forward.
+    pub(super) fn restored<R: CryptoRng + ?Sized>(
+        sid: [u8; 8],
+        ka: AckKey,
+        chain: ChainReceiver,
+        made_unix_ms: u64,
+        confirming: bool,
+        now: Now,
+        rng: &mut R,
+    ) -> Self {
+        let left = RENEW_MS.saturating_sub(now.unix_ms.abs_diff(made_unix_ms));
+        let confirm = confirming.then(|| Resend::first(now.mono_ms, rng));
+        Self { sid, ka, chain, renew_ms: now.mono_ms + left, made_unix_ms, confirm }
     }
 
     /// An ACK for what has been opened so far.

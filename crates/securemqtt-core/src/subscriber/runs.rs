@@ -31,9 +31,13 @@ pub(super) struct TopicState {
     pub(super) gap: Option<(u64, u32)>,
     /// The window's end when the tick before was checked, and when that was.
     pub(super) ahead: Option<Ahead>,
+    /// What the last signed tick said: everything below has been sealed.
+    pub(super) announced: u32,
+    /// Whether it is in the list of what has changed.
+    pub(super) dirty: bool,
     /// Up to here forgeries have been reported.
     pub(super) forged_to: u32,
-    key: Option<Box<(u8, AeadKey)>>,
+    pub(super) key: Option<Box<(u8, AeadKey)>>,
 }
 
 /// Frames that were accepted and not announced yet.

@@ -53,6 +53,21 @@ impl HeldStream {
         }
     }
 
+    pub(super) fn restored(
+        publisher: PeerId,
+        id: u32,
+        verifier: StreamVerifier,
+        announced: u8,
+        kept: VecDeque<(u8, GenerationSecret)>,
+    ) -> Self {
+        Self { publisher, id, signed_frames: false, verifier, kept, announced, owed: false }
+    }
+
+    /// The generations that are held.
+    pub(super) fn kept(&self) -> &VecDeque<(u8, GenerationSecret)> {
+        &self.kept
+    }
+
     pub(super) fn context(&self, run: [u8; 5], generation: u8) -> TrafficContext {
         TrafficContext { publisher: self.publisher, stream: self.id, run, generation }
     }
@@ -103,7 +118,7 @@ impl HeldStream {
         self.announced
     }
 
-    #[cfg(test)]
+    /// The latest generation that is held.
     pub(super) fn latest(&self) -> Option<u8> {
         self.kept.back().map(|(generation, _)| *generation)
     }

@@ -182,6 +182,7 @@ impl Subscriber {
 
     /// A tick whose signature verified.
     fn apply(&mut self, id: PeerId, tick: &OpenedTick, now: Now, out: &mut Output) {
+        self.touch(id);
         if let Some(stream) = self.streams.get_mut(&(id, tick.stream)) {
             stream.announce(tick.header.generation);
         }

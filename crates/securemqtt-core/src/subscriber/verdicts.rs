@@ -7,7 +7,7 @@ use crate::identity::PeerId;
 use crate::wire::{RunPositions, TickBody, TopicPosition};
 
 /// How long a gap may fill before it is reported.
-const GRACE_MS: u64 = 2_000;
+pub(super) const GRACE_MS: u64 = 2_000;
 /// How long an accepted frame may stay unannounced, before a tick that is sealed after it makes it a forgery.
 const UNANNOUNCED_MS: u64 = 5_000;
 /// Ranges that are reported at one time for one topic.
@@ -31,7 +31,12 @@ impl Subscriber {
                 // The run was under way before we could read it.
                 state.baseline = position.next;
             }
+            let before = (state.announced, state.baseline, state.forged_to);
+            state.announced = state.announced.max(position.next);
             let forged = state.check(position, sealed_ms, now.mono_ms);
+            if opened || before != (state.announced, state.baseline, state.forged_to) {
+                self.dirty.topic(id, positions.run, &position.topic, state);
+            }
             let gap = !state.window.contains(state.baseline.min(position.next), position.next);
             if gap {
                 state.gap = Some((state.gap.map_or(now.mono_ms + GRACE_MS, |(at, _)| at), position.next));
@@ -64,7 +69,11 @@ impl Subscriber {
                     still.insert((id, number, topic));
                 }
                 Some((_, to)) => {
-                    for (from, to) in state.newly_missing(to) {
+                    let fresh = state.newly_missing(to);
+                    if !fresh.is_empty() {
+                        self.dirty.topic(id, number, &topic, state);
+                    }
+                    for (from, to) in fresh {
                         self.counters.missing += u64::from(to - from);
                         out.events.push(Event::Missing(Span {
                             publisher: id,

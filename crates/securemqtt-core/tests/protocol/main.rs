@@ -11,6 +11,7 @@ mod batches;
 mod crowds;
 /// Points, suites, challenges and keys that are not what they claim to be.
 mod downgrades;
+mod durable;
 /// Floods of junk.
 mod floods;
 /// What another subscriber can forge, and how it is found.

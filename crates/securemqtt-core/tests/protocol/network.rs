@@ -7,6 +7,7 @@ use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 use securemqtt_core::identity::{IdentityKey, PeerId};
 use securemqtt_core::peers::{KnownPeers, Peer, PeerName};
+use securemqtt_core::record::{Record, Table};
 use securemqtt_core::topic::filter_matches;
 use securemqtt_core::trust::{Trust, TrustMode};
 use securemqtt_core::wire::Kind;
@@ -71,6 +72,8 @@ pub struct SubscriberNode {
     pub deliveries: Vec<Delivery>,
     pub events: Vec<subscriber::Event>,
     pub reserved: u64,
+    /// What is on its disk.
+    pub records: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
     pub online: bool,
     pub rng: ChaCha20Rng,
 }
@@ -81,6 +84,27 @@ pub struct Sent {
     pub topic: String,
     pub payload: Vec<u8>,
     pub retain: bool,
+}
+
+impl SubscriberNode {
+    fn store(&mut self) {
+        for change in self.engine.take_changes() {
+            let key = (change.table, change.key);
+            match change.value {
+                Some(value) => self.records.insert(key, value.to_vec()),
+                None => self.records.remove(&key),
+            };
+        }
+    }
+
+    pub fn restorable(&self) -> Vec<Record> {
+        let record = |((table, key), value): (&(Table, Vec<u8>), &Vec<u8>)| Record {
+            table: *table,
+            key: key.clone(),
+            value: value.clone().into(),
+        };
+        self.records.iter().map(record).collect()
+    }
 }
 
 type Filter = Box<dyn FnMut(&Sent, Who) -> Fate>;
@@ -188,12 +212,48 @@ impl Net {
             deliveries: Vec::new(),
             events: Vec::new(),
             reserved: 0,
+            records: BTreeMap::new(),
             online: true,
             rng: rng(2_000 + index as u64),
         });
         let filters = self.subscribers[index].engine.filters();
         self.subscribe(index, filters);
         index
+    }
+
+    /// kill -9 and a new process with what was on the disk; events and deliveries begin anew.
+    pub fn crash_subscriber(&mut self, index: usize, identity: &IdentityKey) {
+        let peers = self.subscribers[index].engine.trust().known().clone();
+        self.crash_subscriber_with(index, identity, peers);
+    }
+
+    /// The same, with other known peers.
+    pub fn crash_subscriber_with(&mut self, index: usize, identity: &IdentityKey, peers: KnownPeers) {
+        self.restarts += 1;
+        let mut rng = rng((self.restarts << 32) + self.now.mono_ms);
+        let node = &mut self.subscribers[index];
+        let trust = Trust::new(node.engine.trust().mode(), identity.public().id(), peers, Vec::new());
+        let config = subscriber::Config {
+            name: name(&format!("sub{index}")),
+            filters: node.filters.iter().filter(|filter| !filter.starts_with("securemqtt/")).cloned().collect(),
+            exclude: Vec::new(),
+        };
+        let (records, sctr) = (node.restorable(), node.reserved);
+        let engine =
+            subscriber::Subscriber::restore(identity.clone(), trust, config, &records, sctr, self.now, &mut rng);
+        let records = std::mem::take(&mut node.records);
+        *node = SubscriberNode {
+            engine: engine.unwrap(),
+            filters: Vec::new(),
+            deliveries: Vec::new(),
+            events: Vec::new(),
+            reserved: sctr,
+            records,
+            online: true,
+            rng,
+        };
+        node.store();
+        self.reconnect_subscriber(index);
     }
 
     fn subscribe(&mut self, index: usize, filters: Vec<String>) {
@@ -300,6 +360,7 @@ impl Net {
 
     pub fn take_subscriber(&mut self, index: usize, out: subscriber::Output) {
         let node = &mut self.subscribers[index];
+        node.store();
         node.reserved = out.reserve_counter.unwrap_or(node.reserved);
         node.deliveries.extend(out.deliveries);
         node.events.extend(out.events);

@@ -1,14 +1,19 @@
 //! The subscriber's driver: the engine, the link and the state directory.
+//!
+//! Readings go out first, then what the engine has learned is stored, then the broker is answered. The program says when
+//! its readings are out: [`Subscriber::commit`].
+
+mod commit;
 
 use std::collections::VecDeque;
 use std::time::{Duration, Instant, SystemTime};
 
 use securemqtt_core::Delivery;
-use securemqtt_core::Qos;
 use securemqtt_core::identity::{IdentityKey, PeerId};
 use securemqtt_core::subscriber::{Config, Event, Output, Subscriber as Engine};
 use securemqtt_core::topic::CONTROL_PREFIX;
 use securemqtt_core::trust::Trust;
+use securemqtt_core::{Outgoing, Qos};
 
 use crate::clock::{Clock, OsRng, rng};
 use crate::error::ClientError;
@@ -16,7 +21,12 @@ use crate::mqtt::{AckToken, BrokerOptions, LinkError, LinkEvent, Message};
 use crate::notice::{Notice, Trouble, remember};
 use crate::parked::{Came, Parked};
 use crate::pump::{Pump, Wake};
-use crate::state::{CounterLease, PeersFile};
+use crate::state::{Batch, CounterLease, Cursor, Loaded, PeersFile, Store, Ticket};
+use commit::Held;
+
+/// After kill -9, what comes so soon after the first connection may have been put out before: brokers begin with what
+/// was under way, and not all of them mark it.
+const MAYBE_SHOWN: Duration = Duration::from_secs(2);
 
 /// What a subscriber is made of.
 #[derive(Debug)]
@@ -35,6 +45,12 @@ pub struct Settings {
     pub peers: PeersFile,
     /// Our counter on disk.
     pub counter: CounterLease,
+    /// The state on disk.
+    pub store: Store,
+    /// What was found in it.
+    pub loaded: Loaded,
+    /// Where the output file ends now.
+    pub cursor: Option<Cursor>,
 }
 
 /// Something to tell, or a message to put out and acknowledge.
@@ -55,7 +71,7 @@ pub struct Arrival {
     pub elapsed: Duration,
     /// The readings.
     pub readings: Vec<Reading>,
-    /// Give it to [`Subscriber::acknowledge`] when the readings are safe.
+    /// Give it to [`Subscriber::commit`] when the readings are out.
     pub ack: AckToken,
 }
 
@@ -76,6 +92,8 @@ pub struct Reading {
     pub qos: Qos,
     /// Whether the broker had the frame stored.
     pub retain: bool,
+    /// Whether the last run may have put it out already, before it was killed.
+    pub redelivered: bool,
 }
 
 /// A running subscriber: [`Subscriber::next`] drives everything.
@@ -91,6 +109,18 @@ pub struct Subscriber {
     out: Output,
     told: VecDeque<Told>,
     parked: Parked,
+    store: Store,
+    /// Messages that go out with the next transaction.
+    sends: Vec<Outgoing>,
+    /// Whether readings were handed out since the last [`Subscriber::commit`].
+    outstanding: bool,
+    held: VecDeque<(Ticket, Held)>,
+    last: Option<Ticket>,
+    /// Says that a run has begun, and where its output does: nothing is put out before that is durable.
+    first: Ticket,
+    /// Whether the last run was killed, and since when this one has had a connection.
+    was_killed: bool,
+    first_connected: Option<Instant>,
 }
 
 impl Subscriber {
@@ -100,17 +130,30 @@ impl Subscriber {
     /// If the broker's options cannot work.
     pub fn start(settings: Settings) -> Result<Self, ClientError> {
         let sctr = settings.counter.reserved();
+        let (clock, mut rng) = (Clock::start(), rng());
+        let Settings { identity, trust, engine: config, store, loaded, cursor, .. } = settings;
+        let engine = Engine::restore(identity, trust, config, &loaded.records, sctr, clock.now(), &mut rng)
+            .map_err(|error| store.damaged(&error))?;
+        let first = store.submit(Batch { clean: Some(false), cursor, ..Batch::default() });
         Ok(Self {
-            engine: Engine::new(settings.identity, settings.trust, settings.engine, sctr),
+            engine,
             pump: Pump::start(settings.broker)?,
-            clock: Clock::start(),
-            rng: rng(),
+            clock,
+            rng,
             qos: settings.qos,
             peers: settings.peers,
             counter: settings.counter,
             out: Output::default(),
             told: VecDeque::new(),
             parked: Parked::default(),
+            store,
+            sends: Vec::new(),
+            outstanding: false,
+            held: VecDeque::new(),
+            last: Some(first),
+            first,
+            was_killed: !loaded.clean,
+            first_connected: None,
         })
     }
 
@@ -128,27 +171,37 @@ impl Subscriber {
             if let Some(told) = self.try_next()? {
                 return Ok(told);
             }
+            if !self.has_begun() {
+                let event = self.store.event().await;
+                self.stored(event);
+                continue;
+            }
             let due = self.clock.instant(self.engine.next_poll_ms()).min(self.peers.next_look());
-            let wake = self.pump.wake(due).await?;
-            self.take(wake)?;
+            tokio::select! {
+                biased;
+                event = self.store.event() => self.stored(event),
+                wake = self.pump.wake(due) => {
+                    let wake = wake?;
+                    self.take(wake)?;
+                }
+            }
         }
     }
 
-    /// What there is to tell at once; `None` means that now is the time to flush and to acknowledge.
+    /// What there is to tell at once; `None` means that now is the time to put out what was gathered and to commit.
     ///
     /// # Errors
     /// As [`Subscriber::next`].
     pub fn try_next(&mut self) -> Result<Option<Told>, ClientError> {
-        while self.told.is_empty() {
+        while self.told.is_empty() && self.has_begun() {
+            if let Some(event) = self.store.try_event() {
+                self.stored(event);
+                continue;
+            }
             let Some(wake) = self.pump.try_wake() else { return Ok(None) };
             self.take(wake)?;
         }
         Ok(self.told.pop_front())
-    }
-
-    /// Acknowledges a message whose readings are safe.
-    pub fn acknowledge(&self, ack: AckToken) {
-        self.pump.link.ack(ack);
     }
 
     /// A person's answer to [`Event::AskPeer`].
@@ -172,22 +225,13 @@ impl Subscriber {
         self.settle()
     }
 
-    /// Ends cleanly: what is under way for at most `patience`, then DISCONNECT.
-    pub async fn finish(mut self, patience: Duration) {
-        let drained = tokio::time::timeout(patience, async {
-            self.pump.flush().await.is_ok() && self.pump.link.drain(patience).await
-        });
-        // Acknowledgements that stay behind are made again: the broker delivers once more.
-        let _ = drained.await;
-        self.pump.link.disconnect().await;
-    }
-
     fn take(&mut self, wake: Wake) -> Result<(), ClientError> {
         match wake {
             Wake::Due => self.tend(),
             Wake::Ended => return Err(LinkError::closed().into()),
             Wake::Event(LinkEvent::Failed(error)) => return Err(error.into()),
             Wake::Event(LinkEvent::Connected { .. }) => {
+                self.first_connected.get_or_insert_with(Instant::now);
                 let filters = self.engine.filters();
                 self.engine.connected(self.clock.now(), &mut self.rng);
                 self.tell(Notice::Connected);
@@ -228,6 +272,7 @@ impl Subscriber {
         let elapsed = start.elapsed();
         let deliveries = std::mem::take(&mut self.out.deliveries);
         let readings = self.readings(message, deliveries);
+        self.outstanding |= !readings.is_empty();
         self.tend();
         self.settle()?;
         self.told.push_back(Told::Arrived(Arrival { at: SystemTime::now(), elapsed, readings, ack: message.ack }));
@@ -237,11 +282,12 @@ impl Subscriber {
     /// The readings that a message brought: its own, or those of frames that were parked before.
     fn readings(&mut self, message: &Message, deliveries: Vec<Delivery>) -> Vec<Reading> {
         let own = Came { qos: message.qos, retain: message.retain };
+        let redelivered = self.may_have_shown(message);
         let is_frame = !message.topic.starts_with(CONTROL_PREFIX);
         let reading = |delivery: Delivery| {
             let parked = if is_frame { None } else { self.parked.of(&delivery) };
             let Came { qos, retain } = parked.unwrap_or(own);
-            Reading { delivery, qos, retain }
+            Reading { delivery, qos, retain, redelivered: redelivered && qos == Qos::AtLeastOnce }
         };
         let readings: Vec<Reading> = deliveries.into_iter().map(reading).collect();
         match self.engine.parked() {
@@ -250,6 +296,12 @@ impl Subscriber {
             _ => {}
         }
         readings
+    }
+
+    /// What was put out and not stored when we were killed comes again, first of all and mostly marked by the broker.
+    fn may_have_shown(&self, message: &Message) -> bool {
+        let early = || self.first_connected.is_none_or(|at| at.elapsed() < MAYBE_SHOWN);
+        self.was_killed && (message.dup || early())
     }
 
     fn tell(&mut self, notice: Notice<Event>) {
@@ -270,13 +322,17 @@ impl Subscriber {
         }
         let filters = std::mem::take(&mut self.out.subscribe);
         self.subscribe(filters)?;
-        self.pump.send(self.out.send.drain(..));
+        self.sends.append(&mut self.out.send);
         for event in std::mem::take(&mut self.out.events) {
             if let Event::NewPeer { name, key } = &event {
                 let trouble = remember(&mut self.peers, name, key);
                 self.told.extend(trouble.map(|trouble| Told::Notice(Notice::Trouble(trouble))));
             }
             self.tell(Notice::Event(event));
+        }
+        // What the engine wants sent must not overtake the readings that are being put out.
+        if !self.outstanding && !self.sends.is_empty() {
+            self.commit([], None);
         }
         Ok(())
     }

@@ -1,0 +1,91 @@
+//! What an engine keeps over a restart: records of a few tables, as bytes that only the engine reads.
+//!
+//! An engine marks what has changed; [`Change`]s are taken together and stored in one transaction. Whatever it wanted
+//! sent or acknowledged in the same calls leaves only after that transaction is durable.
+
+use std::fmt;
+
+use zeroize::Zeroizing;
+
+use crate::wire::WireError;
+
+/// The tables of a subscriber's engine. The numbers are part of the schema on disk.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+#[repr(u8)]
+pub enum Table {
+    /// A subscriber's publishers and their sessions, by id.
+    Peer = 17,
+    /// The streams that a subscriber holds, by publisher and stream.
+    Stream = 18,
+    /// The runs that a subscriber follows, by publisher and run.
+    Run = 19,
+    /// Replay windows, by publisher, run and topic.
+    Topic = 20,
+    /// Frames that wait for a key, by the order of their arrival.
+    Parked = 21,
+}
+
+impl Table {
+    /// Every table.
+    pub const ALL: [Self; 5] = [Self::Peer, Self::Stream, Self::Run, Self::Topic, Self::Parked];
+
+    /// The table of a number.
+    pub fn from_number(number: u8) -> Option<Self> {
+        Self::ALL.into_iter().find(|table| *table as u8 == number)
+    }
+}
+
+/// A record as it was stored.
+#[derive(Clone)]
+pub struct Record {
+    /// Its table.
+    pub table: Table,
+    /// Its key.
+    pub key: Vec<u8>,
+    /// Its bytes: secrets, perhaps.
+    pub value: Zeroizing<Vec<u8>>,
+}
+
+/// A record to be put, or removed where there is no value.
+#[derive(Clone)]
+pub struct Change {
+    /// Its table.
+    pub table: Table,
+    /// Its key.
+    pub key: Vec<u8>,
+    /// Its bytes; `None` removes it.
+    pub value: Option<Zeroizing<Vec<u8>>>,
+}
+
+// A record may hold secrets: its bytes are shown to nobody.
+impl fmt::Debug for Record {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "Record({:?}, {} bytes)", self.table, self.value.len())
+    }
+}
+
+impl fmt::Debug for Change {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.value {
+            Some(value) => write!(f, "Change({:?}, {} bytes)", self.table, value.len()),
+            None => write!(f, "Change({:?}, removed)", self.table),
+        }
+    }
+}
+
+/// A record that cannot be read: the state is damaged, or of a later version.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct RestoreError {
+    /// Its table.
+    pub table: Table,
+    /// What is wrong with it.
+    pub why: WireError,
+}
+
+impl fmt::Display for RestoreError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a record of the table {:?} cannot be read: {}", self.table, self.why)
+    }
+}
+
+impl std::error::Error for RestoreError {}

@@ -1,0 +1,181 @@
+//! A subscriber that is killed and starts again: it reads on, shows nothing twice, and loses nothing that was parked.
+
+use rand_core::SeedableRng as _;
+use securemqtt_core::record::{Record, Table};
+use securemqtt_core::subscriber::{Config, Event, Subscriber};
+use securemqtt_core::trust::{Trust, TrustMode};
+use securemqtt_core::wire::Kind;
+
+use crate::network::{Fate, Net, key, known, name};
+
+/// A pair that has exchanged keys and three readings.
+fn settled() -> Net {
+    let mut net = Net::pair();
+    net.run(2_000);
+    for n in 0..3 {
+        net.send(0, "t/a", format!("{n}").as_bytes());
+    }
+    net.settle();
+    assert_eq!(net.readings(0).len(), 3);
+    net
+}
+
+fn requests(net: &Net) -> usize {
+    net.all_of(Kind::Request).len()
+}
+
+#[test]
+fn it_reads_on_without_a_handshake() {
+    let mut net = settled();
+    let before = requests(&net);
+    net.crash_subscriber(0, &key(2));
+    net.run(5_000);
+    net.send(0, "t/a", b"after");
+    net.settle();
+    assert_eq!(net.readings(0), ["after"]);
+    assert_eq!(requests(&net), before, "no REQUEST was needed");
+}
+
+#[test]
+fn nothing_that_was_read_is_read_again() {
+    let mut net = settled();
+    let frames: Vec<_> = net.log.iter().filter(|sent| sent.topic == "t/a").cloned().collect();
+    net.crash_subscriber(0, &key(2));
+    net.run(1_000);
+    for frame in &frames {
+        net.inject(&frame.topic, frame.payload.clone());
+    }
+    net.settle();
+    assert_eq!(net.readings(0), [""; 0]);
+    let counters = net.subscribers[0].engine.counters();
+    assert_eq!(counters.replays + counters.duplicates, 3);
+}
+
+#[test]
+fn what_was_not_stored_comes_again_and_nothing_else() {
+    let mut net = settled();
+    let stored = net.subscribers[0].records.clone();
+    for n in 3..6 {
+        net.send(0, "t/a", format!("{n}").as_bytes());
+    }
+    net.settle();
+    // Killed before the last transaction: the broker delivers again what was not acknowledged, and more.
+    net.subscribers[0].records = stored;
+    let frames: Vec<_> = net.log.iter().filter(|sent| sent.topic == "t/a").cloned().collect();
+    net.crash_subscriber(0, &key(2));
+    for frame in &frames {
+        net.inject(&frame.topic, frame.payload.clone());
+    }
+    net.settle();
+    assert_eq!(net.readings(0), ["3", "4", "5"]);
+}
+
+#[test]
+fn generations_and_streams_that_were_opened_go_on() {
+    let mut net = settled();
+    net.publishers[0].config.ratchet_ms = 1;
+    for round in 0..4 {
+        net.rotate(0);
+        net.run(500);
+        net.send(0, "t/a", b"x");
+        net.settle();
+        let before = requests(&net);
+        net.crash_subscriber(0, &key(2));
+        net.run(500);
+        net.send(0, "t/a", format!("{round}").as_bytes());
+        net.settle();
+        assert_eq!(net.readings(0), [round.to_string()]);
+        assert_eq!(requests(&net), before);
+    }
+}
+
+#[test]
+fn parked_frames_survive() {
+    let mut net = settled();
+    // The tick that opens the next run is held back, and the subscriber is killed meanwhile.
+    net.adversary(|sent, _| if Kind::of(&sent.payload) == Ok(Kind::Tick) { Fate::Hold } else { Fate::Deliver });
+    net.rotate(0);
+    net.run(500);
+    net.send(0, "t/a", b"parked");
+    net.settle();
+    assert_eq!(net.subscribers[0].engine.parked(), 1);
+    net.crash_subscriber(0, &key(2));
+    assert_eq!(net.subscribers[0].engine.parked(), 1);
+    net.calm();
+    assert_eq!(net.readings(0), ["parked"]);
+    assert!(net.subscribers[0].records.keys().all(|(table, _)| *table != Table::Parked), "it is gone from the disk");
+}
+
+#[test]
+fn a_gap_from_before_is_reported_after() {
+    let mut net = settled();
+    net.adversary(|sent, _| if sent.topic == "t/a" { Fate::Drop } else { Fate::Deliver });
+    net.send(0, "t/a", b"lost");
+    net.run(10_100);
+    net.adversary = None;
+    net.crash_subscriber(0, &key(2));
+    net.run(5_000);
+    let missing = |event: &Event| matches!(event, Event::Missing(span) if (span.from, span.to) == (3, 4));
+    let told = net.subscribers[0].events.iter().filter(|event| missing(event)).count();
+    assert_eq!(told, 1, "{:?}", net.subscribers[0].events);
+    net.send(0, "t/a", b"next");
+    net.run(12_000);
+    assert!(!net.subscribers[0].events.iter().any(|event| matches!(event, Event::Forged(_))));
+}
+
+#[test]
+fn a_publisher_that_was_revoked_meanwhile_is_forgotten() {
+    let mut net = settled();
+    let records = net.subscribers[0].records.clone();
+    let mut peers = known(&[("pub", &key(1))]);
+    assert!(peers.revoke(&name("pub")));
+    net.subscribers[0].records = records;
+    net.crash_subscriber_with(0, &key(2), peers);
+    net.send(0, "t/a", b"x");
+    net.run(2_000);
+    assert_eq!(net.readings(0), [""; 0]);
+    // Its frames are anybody's now.
+    assert!(net.subscribers[0].records.keys().all(|(table, _)| *table == Table::Parked), "nothing of it is left");
+}
+
+#[test]
+fn the_state_stays_bounded() {
+    let mut net = settled();
+    let mut largest = 0;
+    for _ in 0..200 {
+        net.rotate(0);
+        net.run(200);
+        net.send(0, "t/a", b"x");
+        net.settle();
+        largest = largest.max(net.subscribers[0].records.len());
+    }
+    assert!(largest < 100, "{largest} records");
+    let bytes: usize = net.subscribers[0].records.values().map(Vec::len).sum();
+    assert!(bytes < 20_000, "{bytes} bytes");
+}
+
+#[test]
+fn a_damaged_record_is_an_error_and_no_panic() {
+    let net = settled();
+    let whole: Vec<Record> = net.subscribers[0].restorable();
+    assert!(restore(&whole).is_ok());
+    for (at, record) in whole.iter().enumerate() {
+        for cut in 0..record.value.len() {
+            let mut damaged = whole.clone();
+            damaged[at].value.truncate(cut);
+            let error = restore(&damaged).err().unwrap();
+            assert_eq!(error.table, record.table, "cut to {cut}");
+        }
+        let mut longer = whole.clone();
+        longer[at].value.push(0);
+        assert!(restore(&longer).is_err() || record.table == Table::Parked);
+    }
+}
+
+fn restore(records: &[Record]) -> Result<Subscriber, securemqtt_core::record::RestoreError> {
+    let identity = key(2);
+    let trust = Trust::new(TrustMode::Strict, identity.public().id(), known(&[("pub", &key(1))]), Vec::new());
+    let config = Config { name: name("sub"), filters: vec!["t/#".to_owned()], exclude: Vec::new() };
+    let now = securemqtt_core::Now { mono_ms: 0, unix_ms: 1_800_000_000_000 };
+    Subscriber::restore(identity, trust, config, records, 0, now, &mut rand_chacha::ChaCha20Rng::seed_from_u64(9))
+}

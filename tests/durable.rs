@@ -1,0 +1,199 @@
+use std::fs;
+use std::io::Write as _;
+use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
+
+use tempfile::TempDir;
+
+use crate::broker::{Broker, Setup};
+use crate::eavesdropper::{Eavesdropper, Heard};
+use crate::parties::{EXCHANGED, KEYED, Party, RAW, introduced, reading, readings};
+use crate::process::{PATIENCE, Program, Running, send_signal};
+
+/// Between two looks at a file.
+const LOOK: Duration = Duration::from_millis(5);
+const STRACE: &str = "/usr/bin/strace";
+
+/// A broker that drops nothing of a subscriber that is away.
+fn patient_broker() -> Option<Broker> {
+    Setup::new().line("max_queued_messages 0").start()
+}
+
+fn lines(file: &Path) -> Vec<String> {
+    fs::read_to_string(file).unwrap_or_default().lines().map(str::to_owned).collect()
+}
+
+fn wait_for_lines(file: &Path, count: usize) {
+    let deadline = Instant::now() + PATIENCE;
+    while lines(file).len() < count {
+        assert!(Instant::now() < deadline, "{} of {count} lines in the file", lines(file).len());
+        thread::sleep(LOOK);
+    }
+}
+
+fn writing(subscriber: &Party, broker: &Broker, file: &Path) -> Program {
+    subscriber.at(broker).args(RAW).args(["-o", file.to_str().unwrap()])
+}
+
+#[test]
+fn killed_again_and_again_it_writes_each_reading_once_and_in_order() {
+    const COUNT: usize = 1_500;
+    let Some(broker) = patient_broker() else { return };
+    let (publisher, subscriber) = introduced();
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("out");
+    let mut reading_on = writing(&subscriber, &broker, &file).start();
+    reading_on.wait_for("Connected to broker");
+    let mut publishing = publisher.at(&broker).args(["-l", "--interval", "1ms"]).open_input().start();
+    publishing.type_line(&readings(0..COUNT).join("\n"));
+    for kill in 0..10 {
+        wait_for_lines(&file, kill * COUNT / 12);
+        // A moment of its own for each.
+        thread::sleep(Duration::from_micros((kill as u64 * 7_919) % 20_000));
+        reading_on.signal("KILL");
+        reading_on.wait_exit(PATIENCE);
+        reading_on = writing(&subscriber, &broker, &file).start();
+    }
+    publishing.close_input();
+    assert_eq!(publishing.wait_exit(PATIENCE), 0);
+    wait_for_lines(&file, COUNT);
+    assert_eq!(reading_on.interrupt(), 0, "{}", reading_on.output());
+    assert_eq!(lines(&file), readings(0..COUNT));
+}
+
+#[test]
+fn it_dies_at_any_durable_write_and_goes_on_from_there() {
+    if !Path::new(STRACE).exists() {
+        let why = "SKIPPED it_dies_at_any_durable_write_and_goes_on_from_there: there is no strace\n";
+        return std::io::stderr().write_all(why.as_bytes()).unwrap();
+    }
+    let Some(broker) = patient_broker() else { return };
+    let (publisher, subscriber) = introduced();
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("out");
+    // It knows its publisher already.
+    let mut reading_on = writing(&subscriber, &broker, &file).start();
+    let mut publishing = publisher.at(&broker).args(["-l", "--rotate-every", "2s"]).open_input().start();
+    reading_on.wait_for(KEYED);
+    publishing.wait_for(EXCHANGED);
+    assert_eq!(reading_on.interrupt(), 0);
+    let mut typed = 0;
+    let mut killed = 0;
+    for write in 1..=12 {
+        let when = format!("inject=fdatasync,fsync:signal=KILL:when={write}");
+        let options = ["-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync,fsync", "-e", &when];
+        let mut dying = writing(&subscriber, &broker, &file).under(Path::new(STRACE), &options).start();
+        let deadline = Instant::now() + Duration::from_secs(3);
+        while !dying.has_ended() && Instant::now() < deadline {
+            publishing.type_line(&reading(typed));
+            typed += 1;
+            thread::sleep(Duration::from_millis(30));
+        }
+        if dying.has_ended() {
+            killed += 1;
+        } else {
+            // It has outlived this number: the program ends, and strace with it.
+            let pid = fs::read_to_string(subscriber.state().join("lock")).unwrap();
+            send_signal("INT", pid.trim().parse().unwrap());
+        }
+        dying.wait_exit(PATIENCE);
+    }
+    assert!(killed >= 6, "only {killed} of 12 died at a write");
+    let mut reading_on = writing(&subscriber, &broker, &file).start();
+    reading_on.wait_for("Connected to broker");
+    publishing.close_input();
+    assert_eq!(publishing.wait_exit(PATIENCE), 0);
+    wait_for_lines(&file, typed);
+    assert_eq!(reading_on.interrupt(), 0);
+    assert_eq!(lines(&file), readings(0..typed));
+}
+
+fn requests(eavesdropper: &Eavesdropper) -> usize {
+    let is_request = |heard: &&Heard| heard.is("in") && heard.payload.first() == Some(&0x12);
+    eavesdropper.heard().iter().filter(is_request).count()
+}
+
+#[test]
+fn a_restart_needs_no_handshake_and_shows_no_replay() {
+    let Some(broker) = patient_broker() else { return };
+    let (publisher, subscriber) = introduced();
+    let eavesdropper = Eavesdropper::listen(&broker);
+    let mut reading_on = subscriber.at(&broker).args(RAW).start();
+    let mut publishing = publisher.at(&broker).args(["-l"]).open_input().start();
+    publishing.wait_for(EXCHANGED);
+    for number in 0..5 {
+        publishing.type_line(&reading(number));
+        reading_on.wait_for(&reading(number));
+    }
+    let is_frame = |heard: &Heard| heard.topic == "telemetry/ward-7";
+    eavesdropper.wait_for_count(5, is_frame, PATIENCE);
+    let frames: Vec<Heard> = eavesdropper.heard().into_iter().filter(is_frame).collect();
+    assert_eq!(frames.len(), 5);
+    let replay = || {
+        for heard in &frames {
+            eavesdropper.publish(&heard.topic, &heard.payload, false);
+        }
+    };
+    let before = requests(&eavesdropper);
+    assert!(before > 0, "nothing would be noticed");
+    for (ending, number) in [("INT", 98), ("KILL", 99)] {
+        reading_on.signal(ending);
+        reading_on.wait_exit(PATIENCE);
+        // What the broker could do, it does: everything once more, before and after the start.
+        replay();
+        reading_on = subscriber.at(&broker).args(RAW).start();
+        reading_on.wait_for("Connected to broker");
+        replay();
+        publishing.type_line(&reading(number));
+        reading_on.wait_for(&reading(number));
+        let mut shown = reading_on.stdout();
+        // Killed right behind a reading, it may not have stored that it was shown.
+        shown.retain(|line| ending == "INT" || *line != reading(98));
+        assert_eq!(shown, [reading(number)], "after {ending}");
+    }
+    assert_eq!(requests(&eavesdropper), before, "nobody was asked anything");
+    assert_eq!(reading_on.interrupt(), 0);
+}
+
+/// Whether the one reading that comes while the subscriber is away is marked.
+fn marked_after(ending: &str) -> bool {
+    let broker = Broker::start();
+    let (publisher, subscriber) = introduced();
+    let as_json = || subscriber.at(&broker).args(["--output", "json"]).start();
+    let mut reading_on: Running = as_json();
+    let mut publishing = publisher.at(&broker).args(["-l"]).open_input().start();
+    publishing.wait_for(EXCHANGED);
+    publishing.type_line(&reading(1));
+    reading_on.wait_for("\"n\":1");
+    reading_on.signal(ending);
+    reading_on.wait_exit(PATIENCE);
+    publishing.type_line(&reading(2));
+    let reading_on = as_json();
+    reading_on.wait_for("\"n\":2").contains("\"redelivered\":true")
+}
+
+#[test]
+fn a_pipe_is_told_what_may_come_again_after_a_kill() {
+    assert!(marked_after("KILL"));
+    assert!(!marked_after("INT"));
+}
+
+#[test]
+fn damaged_state_is_refused_with_the_way_out() {
+    let broker = Broker::start();
+    let subscriber = Party::subscriber("station");
+    let mut reading_on = subscriber.at(&broker).start();
+    reading_on.wait_for("Connected to broker");
+    assert_eq!(reading_on.interrupt(), 0);
+    let state = subscriber.state().join("state.redb");
+    let whole = fs::read(&state).unwrap();
+    fs::write(&state, &whole[..whole.len() / 2]).unwrap();
+    let mut refused = subscriber.at(&broker).start();
+    assert_eq!(refused.wait_exit(PATIENCE), 78, "{}", refused.output());
+    refused.wait_for(&format!("mv {0} {0}.damaged", state.display()));
+    fs::rename(&state, state.with_extension("damaged")).unwrap();
+    let mut anew = subscriber.at(&broker).start();
+    anew.wait_for("Connected to broker");
+    assert_eq!(anew.interrupt(), 0);
+}
