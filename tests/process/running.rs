@@ -100,6 +100,11 @@ impl Running {
         self.input = None;
     }
 
+    /// Its stdin, for somebody else to write to.
+    pub(crate) fn take_input(&mut self) -> ChildStdin {
+        self.input.take().expect("its stdin is not open")
+    }
+
     /// All of stdin, on a thread: the program may answer before it has read everything, or end.
     pub(super) fn feed(&mut self, text: String) {
         let mut input = self.input.take().unwrap();
