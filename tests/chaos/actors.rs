@@ -99,11 +99,6 @@ impl Actor {
         self.running.wait_exit(ENDS_WITHIN)
     }
 
-    pub(super) fn dump(&self) {
-        let _ = std::fs::copy(file(&self.party), format!("/tmp/h5_{}.jsonl", self.party.name));
-        let _ = std::fs::write(format!("/tmp/h5_{}.err", self.party.name), self.running.output());
-    }
-
     /// What a subscriber has put out so far.
     pub(super) fn account(&self) -> Account {
         Account::of(&std::fs::read_to_string(file(&self.party)).unwrap_or_default())

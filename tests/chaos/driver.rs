@@ -143,10 +143,6 @@ impl Driver {
         let mut exits: Vec<i32> =
             self.publishers.iter_mut().zip(inputs).map(|(actor, input)| actor.end(input)).collect();
         exits.extend(self.subscribers.iter_mut().map(|actor| actor.end(None)));
-        for a in self.subscribers.iter().chain(&self.publishers) {
-            a.dump();
-        } // H5 TEMP
-        let _ = std::fs::write("/tmp/h5_broker.log", self.broker.log()); // H5 TEMP
         Outcome { accounts: self.accounts(), tally: self.tally, lives, exits }
     }
 

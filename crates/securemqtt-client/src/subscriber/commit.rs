@@ -81,7 +81,10 @@ impl Subscriber {
         // Acknowledgements that stay behind are made again: the broker delivers once more.
         let _ = tokio::time::timeout(patience, self.hand_over_all(patience)).await;
         self.pump.link.disconnect().await;
-        Ok(self.store.close()?)
+        // On a disk that hangs this takes for ever: whoever waits may give up.
+        let Self { store, .. } = self;
+        let closed = tokio::task::spawn_blocking(move || store.close()).await;
+        Ok(closed.unwrap_or(Ok(()))?)
     }
 
     async fn hand_over_all(&mut self, patience: Duration) -> Result<(), ClientError> {
