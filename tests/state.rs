@@ -219,5 +219,6 @@ fn an_output_on_a_full_disk_makes_the_subscriber_wait_and_say_why() {
     let said = subscriber.wait_for("readings wait, and go on when there is room");
     assert!(said.contains("/dev/full") && said.contains("No space left on device"), "{said}");
     assert_eq!(subscriber.interrupt(), 0, "{}", subscriber.output());
+    subscriber.wait_for("the last readings are not written, and come again");
     drop(publisher);
 }

@@ -99,6 +99,11 @@ impl Actor {
         self.running.wait_exit(ENDS_WITHIN)
     }
 
+    /// What its last life said, for the message of a failing test.
+    pub(super) fn said(&self) -> String {
+        format!("{}:\n{}", self.party.name, self.running.stderr().join("\n"))
+    }
+
     /// What a subscriber has put out so far.
     pub(super) fn account(&self) -> Account {
         Account::of(&std::fs::read_to_string(file(&self.party)).unwrap_or_default())

@@ -143,7 +143,10 @@ impl Driver {
         let mut exits: Vec<i32> =
             self.publishers.iter_mut().zip(inputs).map(|(actor, input)| actor.end(input)).collect();
         exits.extend(self.subscribers.iter_mut().map(|actor| actor.end(None)));
-        Outcome { accounts: self.accounts(), tally: self.tally, lives, exits }
+        let all = self.publishers.iter().chain(&self.subscribers);
+        let failed = all.zip(&exits).filter(|(_, exit)| **exit != 0);
+        let failures = failed.map(|(actor, exit)| format!("exit code {exit} of {}", actor.said())).collect();
+        Outcome { accounts: self.accounts(), tally: self.tally, lives, failures }
     }
 
     fn accounts(&self) -> Vec<Account> {
@@ -161,7 +164,8 @@ pub(super) struct Outcome {
     tally: Tally,
     lives: Vec<Life>,
     accounts: Vec<Account>,
-    exits: Vec<i32>,
+    /// Programs that did not end well, and what they said.
+    failures: Vec<String>,
 }
 
 impl Outcome {
@@ -196,6 +200,6 @@ impl Outcome {
             assert!(account.unannounced.is_empty(), "out of order, and not reported: {:?}", account.unannounced);
             assert!(self.accounts.iter().all(|other| account.lacks(other) == 0), "the subscribers differ");
         }
-        assert!(self.exits.iter().all(|exit| *exit == 0), "exit codes {:?}", self.exits);
+        assert!(self.failures.is_empty(), "{}", self.failures.join("\n"));
     }
 }

@@ -140,7 +140,7 @@ impl<'a> App<'a> {
         match end {
             // The rest of the message is not shown: the next run begins with the whole of it.
             End::CountWithin => self.output.flush()?,
-            _ => drop(self.commit().await?),
+            _ => self.commit_the_last()?,
         }
         self.summarise()?;
         let Self { subscriber, mut signals, shown, refused, readings, .. } = self;
@@ -229,6 +229,17 @@ impl<'a> App<'a> {
         }
         self.subscriber.commit(self.uncommitted.drain(..), cursor);
         Ok(Flow::Continue)
+    }
+
+    /// As [`App::commit`], once: what a full disk does not take comes again at the next start.
+    fn commit_the_last(&mut self) -> Outcome<()> {
+        match self.output.sync()? {
+            Synced::Done(cursor) => self.subscriber.commit(self.uncommitted.drain(..), cursor),
+            Synced::Full(why) => {
+                self.warn.say(format_args!("{why}; the last readings are not written, and come again"))?;
+            }
+        }
+        Ok(())
     }
 
     /// Puts out the readings of a message, up to the last one that was asked for.
