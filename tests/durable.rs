@@ -109,6 +109,49 @@ fn it_dies_at_any_durable_write_and_goes_on_from_there() {
     assert_eq!(lines(&file), readings(0..typed));
 }
 
+/// Groups are as large as they get when the broker waits for no acknowledgement.
+#[test]
+fn it_dies_within_a_backlog_and_loses_nothing_of_it() {
+    const COUNT: usize = 1_500;
+    if !Path::new(STRACE).exists() {
+        return;
+    }
+    let Some(broker) = Setup::new().line("max_queued_messages 0").line("max_inflight_messages 0").start() else {
+        return;
+    };
+    let (publisher, subscriber) = introduced();
+    let directory = TempDir::new().unwrap();
+    let file = directory.path().join("out");
+    let mut reading_on = writing(&subscriber, &broker, &file).start();
+    let mut publishing = publisher.at(&broker).args(["-l"]).open_input().start();
+    publishing.wait_for(EXCHANGED);
+    publishing.type_line(&reading(0));
+    wait_for_lines(&file, 1);
+    assert_eq!(reading_on.interrupt(), 0);
+    publishing.type_line(&readings(1..COUNT).join("\n"));
+    publishing.close_input();
+    assert_eq!(publishing.wait_exit(PATIENCE), 0);
+    for write in 3..=10 {
+        let when = format!("inject=fdatasync:signal=KILL:when={write}");
+        let options = ["-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", &when];
+        let mut dying = writing(&subscriber, &broker, &file).under(Path::new(STRACE), &options).start();
+        let deadline = Instant::now() + Duration::from_secs(2);
+        while !dying.has_ended() && Instant::now() < deadline {
+            thread::sleep(LOOK);
+        }
+        if !dying.has_ended() {
+            let pid = fs::read_to_string(subscriber.state().join("lock")).unwrap();
+            send_signal("INT", pid.trim().parse().unwrap());
+        }
+        dying.wait_exit(PATIENCE);
+    }
+    let mut reading_on = writing(&subscriber, &broker, &file).start();
+    reading_on.wait_for("Connected to broker");
+    wait_for_lines(&file, COUNT);
+    assert_eq!(reading_on.interrupt(), 0);
+    assert_eq!(lines(&file), readings(0..COUNT));
+}
+
 fn requests(eavesdropper: &Eavesdropper) -> usize {
     let is_request = |heard: &&Heard| heard.is("in") && heard.payload.first() == Some(&0x12);
     eavesdropper.heard().iter().filter(is_request).count()

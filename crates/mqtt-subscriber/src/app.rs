@@ -171,8 +171,13 @@ impl<'a> App<'a> {
         let mut over = std::pin::pin!(over);
         loop {
             // When nothing more is at hand, what was put out is handed on, stored, and then acknowledged.
+            // Never with a reading in hand: it would be stored as read, and is not put out.
+            let much = self.uncommitted.len() >= MAX_GROUP && self.subscriber.may_commit();
+            if much && self.commit().await? == Flow::Stop {
+                return Ok(End::Signal);
+            }
             let ready = self.subscriber.try_next()?;
-            if (ready.is_none() || self.uncommitted.len() >= MAX_GROUP) && self.commit().await? == Flow::Stop {
+            if ready.is_none() && self.commit().await? == Flow::Stop {
                 return Ok(End::Signal);
             }
             let told = if let Some(told) = ready {

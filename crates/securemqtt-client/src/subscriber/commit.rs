@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use securemqtt_core::Outgoing;
 
-use super::Subscriber;
+use super::{Subscriber, Told};
 use crate::error::ClientError;
 use crate::mqtt::AckToken;
 use crate::notice::{Notice, Trouble};
@@ -18,8 +18,13 @@ pub(super) enum Held {
 }
 
 impl Subscriber {
+    /// Whether every reading that the engine has opened was handed out.
+    pub fn may_commit(&self) -> bool {
+        !self.told.iter().any(|told| matches!(told, Told::Arrived(_)))
+    }
+
     /// The readings handed out so far are out, in a file up to `cursor`: stores what was learned from them, and
-    /// acknowledges their messages when that is durable. Does not wait.
+    /// acknowledges their messages when that is durable. Does not wait. Only when [`Subscriber::may_commit`].
     pub fn commit(&mut self, acks: impl IntoIterator<Item = AckToken>, cursor: Option<Cursor>) {
         self.outstanding = false;
         if self.engine.has_changes() || cursor.is_some() {
