@@ -32,6 +32,14 @@ fn wait_for_lines(file: &Path, count: usize) {
     }
 }
 
+fn wait_until_empty(file: &Path) {
+    let deadline = Instant::now() + PATIENCE;
+    while !lines(file).is_empty() {
+        assert!(Instant::now() < deadline, "the file stays as it is: {:?}", lines(file));
+        thread::sleep(LOOK);
+    }
+}
+
 fn writing(subscriber: &Party, broker: &Broker, file: &Path) -> Program {
     subscriber.at(broker).args(RAW).args(["-o", file.to_str().unwrap()])
 }
@@ -150,6 +158,50 @@ fn it_dies_within_a_backlog_and_loses_nothing_of_it() {
     wait_for_lines(&file, COUNT);
     assert_eq!(reading_on.interrupt(), 0);
     assert_eq!(lines(&file), readings(0..COUNT));
+}
+
+/// Many file systems find out that they are full when data is synced, and drop it then.
+#[test]
+fn a_line_that_could_not_be_synced_is_written_again() {
+    if !Path::new(STRACE).exists() {
+        let why = "SKIPPED a_line_that_could_not_be_synced_is_written_again: there is no strace\n";
+        return std::io::stderr().write_all(why.as_bytes()).unwrap();
+    }
+    let Some(broker) = patient_broker() else { return };
+    let (publisher, subscriber) = introduced();
+    let directory = TempDir::new().unwrap();
+    let (file, syncs) = (directory.path().join("out"), directory.path().join("syncs"));
+    fs::write(&file, "").unwrap();
+    let log = ["-f", "-qq", "-e", "signal=none", "-o", syncs.to_str().unwrap(), "-P", file.to_str().unwrap()];
+    let on_a_full_disk = |when: &str| {
+        let inject = format!("inject=fdatasync:error=ENOSPC{when}");
+        let options = [&log[..], &["-e", "trace=fdatasync", "-e", &inject]].concat();
+        writing(&subscriber, &broker, &file).under(Path::new(STRACE), &options).start()
+    };
+    let end = |mut running: Running, signal: &str| {
+        let pid = fs::read_to_string(subscriber.state().join("lock")).unwrap();
+        send_signal(signal, pid.trim().parse().unwrap());
+        running.wait_exit(PATIENCE);
+    };
+    let mut publishing = publisher.at(&broker).args(["-l"]).open_input().start();
+
+    let full = on_a_full_disk("");
+    publishing.wait_for(EXCHANGED);
+    publishing.type_line(&reading(0));
+    full.wait_for("readings wait, and go on when there is room");
+    // One that takes the line for written has nothing to sync again.
+    wait_for_lines(&syncs, 3);
+    wait_until_empty(&file);
+    end(full, "KILL");
+
+    let full_at_first = on_a_full_disk(":when=1..2");
+    full_at_first.wait_for("there is room again");
+    publishing.type_line(&reading(1));
+    wait_for_lines(&file, 2);
+    end(full_at_first, "INT");
+    publishing.close_input();
+    assert_eq!(publishing.wait_exit(PATIENCE), 0);
+    assert_eq!(lines(&file), readings(0..2), "each once");
 }
 
 fn requests(eavesdropper: &Eavesdropper) -> usize {

@@ -160,8 +160,15 @@ impl Output {
         if self.pending.is_empty() {
             return Ok(Synced::Done(None));
         }
-        match self.hand_on().and_then(|()| self.settle()) {
-            Ok(cursor) => Ok(Synced::Done(cursor)),
+        let handed_on = match &mut self.to {
+            To::Stdout => self.hand_on().map(|()| None),
+            To::File { file, .. } => append(file, &self.pending).map(Some),
+        };
+        match handed_on {
+            Ok(cursor) => {
+                self.pending.clear();
+                Ok(Synced::Done(cursor))
+            }
             Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
                 Ok(Synced::Full(self.failure(error).message().to_owned()))
             }
@@ -189,16 +196,6 @@ impl Output {
         }
     }
 
-    fn settle(&self) -> io::Result<Option<Cursor>> {
-        match &self.to {
-            To::Stdout => Ok(None),
-            To::File { file, .. } => {
-                file.sync_data()?;
-                place(file).map(Some)
-            }
-        }
-    }
-
     /// Says how things stand, in order with the records.
     ///
     /// # Errors
@@ -216,6 +213,19 @@ impl Output {
             To::Stdout => Failure::from(error),
         }
     }
+}
+
+/// Appends lines and has them on the disk: all of them or, where there is no room, none. A full disk may show only when the
+/// data is synced, and the kernel may drop it then: asking for another sync would succeed, and the lines be gone.
+fn append(file: &mut File, lines: &[u8]) -> io::Result<Cursor> {
+    let before = file.metadata()?;
+    if let Err(error) = file.write_all(lines).and_then(|()| file.sync_data()) {
+        if before.is_file() {
+            file.set_len(before.len())?;
+        }
+        return Err(error);
+    }
+    place(file)
 }
 
 fn place(file: &File) -> io::Result<Cursor> {
@@ -287,7 +297,9 @@ mod tests {
         let mut output = Output::open(Style::Raw(false), Some(full)).unwrap();
         output.write(&record(b"1")).unwrap();
         assert!(output.flush().unwrap_err().message().contains("/dev/full"));
-        assert!(matches!(output.sync().unwrap(), Synced::Full(why) if why.contains("/dev/full")));
+        for _ in 0..2 {
+            assert!(matches!(output.sync().unwrap(), Synced::Full(why) if why.contains("/dev/full")), "it is kept");
+        }
     }
 
     #[test]
