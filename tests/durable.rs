@@ -24,20 +24,47 @@ fn lines(file: &Path) -> Vec<String> {
     fs::read_to_string(file).unwrap_or_default().lines().map(str::to_owned).collect()
 }
 
-fn wait_for_lines(file: &Path, count: usize) {
+fn wait_until(file: &Path, holds: impl Fn(usize) -> bool, wanted: &str) {
     let deadline = Instant::now() + PATIENCE;
-    while lines(file).len() < count {
-        assert!(Instant::now() < deadline, "{} of {count} lines in the file", lines(file).len());
+    while !holds(lines(file).len()) {
+        assert!(Instant::now() < deadline, "{} lines in the file, not {wanted}", lines(file).len());
         thread::sleep(LOOK);
     }
 }
 
+fn wait_for_lines(file: &Path, count: usize) {
+    wait_until(file, |lines| lines >= count, &count.to_string());
+}
+
 fn wait_until_empty(file: &Path) {
-    let deadline = Instant::now() + PATIENCE;
-    while !lines(file).is_empty() {
-        assert!(Instant::now() < deadline, "the file stays as it is: {:?}", lines(file));
-        thread::sleep(LOOK);
+    wait_until(file, |lines| lines == 0, "none");
+}
+
+/// Whether there is strace; where not, a line on stderr says what was skipped.
+fn can_trace() -> bool {
+    let here = Path::new(STRACE).exists();
+    if !here {
+        let test = thread::current();
+        let why = format!("{}: SKIPPED, there is no strace\n", test.name().unwrap_or_default());
+        std::io::stderr().write_all(why.as_bytes()).unwrap();
     }
+    here
+}
+
+/// It dies at its n-th call of these.
+fn dying_at(program: Program, calls: &str, nth: usize) -> Running {
+    let (trace, when) = (format!("trace={calls}"), format!("inject={calls}:signal=KILL:when={nth}"));
+    let options = ["-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &when];
+    program.under(Path::new(STRACE), &options).start()
+}
+
+/// Under strace it is the program that gets the signal, and strace ends with it.
+fn end(mut running: Running, subscriber: &Party, signal: &str) {
+    if !running.has_ended() {
+        let pid = fs::read_to_string(subscriber.state().join("lock")).unwrap();
+        send_signal(signal, pid.trim().parse().unwrap());
+    }
+    running.wait_exit(PATIENCE);
 }
 
 fn writing(subscriber: &Party, broker: &Broker, file: &Path) -> Program {
@@ -72,9 +99,8 @@ fn killed_again_and_again_it_writes_each_reading_once_and_in_order() {
 
 #[test]
 fn it_dies_at_any_durable_write_and_goes_on_from_there() {
-    if !Path::new(STRACE).exists() {
-        let why = "SKIPPED it_dies_at_any_durable_write_and_goes_on_from_there: there is no strace\n";
-        return std::io::stderr().write_all(why.as_bytes()).unwrap();
+    if !can_trace() {
+        return;
     }
     let Some(broker) = patient_broker() else { return };
     let (publisher, subscriber) = introduced();
@@ -89,23 +115,15 @@ fn it_dies_at_any_durable_write_and_goes_on_from_there() {
     let mut typed = 0;
     let mut killed = 0;
     for write in 1..=12 {
-        let when = format!("inject=fdatasync,fsync:signal=KILL:when={write}");
-        let options = ["-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync,fsync", "-e", &when];
-        let mut dying = writing(&subscriber, &broker, &file).under(Path::new(STRACE), &options).start();
+        let mut dying = dying_at(writing(&subscriber, &broker, &file), "fdatasync,fsync", write);
         let deadline = Instant::now() + Duration::from_secs(3);
         while !dying.has_ended() && Instant::now() < deadline {
             publishing.type_line(&reading(typed));
             typed += 1;
             thread::sleep(Duration::from_millis(30));
         }
-        if dying.has_ended() {
-            killed += 1;
-        } else {
-            // It has outlived this number: the program ends, and strace with it.
-            let pid = fs::read_to_string(subscriber.state().join("lock")).unwrap();
-            send_signal("INT", pid.trim().parse().unwrap());
-        }
-        dying.wait_exit(PATIENCE);
+        killed += usize::from(dying.has_ended());
+        end(dying, &subscriber, "INT");
     }
     assert!(killed >= 6, "only {killed} of 12 died at a write");
     let mut reading_on = writing(&subscriber, &broker, &file).start();
@@ -121,7 +139,7 @@ fn it_dies_at_any_durable_write_and_goes_on_from_there() {
 #[test]
 fn it_dies_within_a_backlog_and_loses_nothing_of_it() {
     const COUNT: usize = 1_500;
-    if !Path::new(STRACE).exists() {
+    if !can_trace() {
         return;
     }
     let Some(broker) = Setup::new().line("max_queued_messages 0").line("max_inflight_messages 0").start() else {
@@ -140,18 +158,12 @@ fn it_dies_within_a_backlog_and_loses_nothing_of_it() {
     publishing.close_input();
     assert_eq!(publishing.wait_exit(PATIENCE), 0);
     for write in 3..=10 {
-        let when = format!("inject=fdatasync:signal=KILL:when={write}");
-        let options = ["-f", "-qq", "-o", "/dev/null", "-e", "trace=fdatasync", "-e", &when];
-        let mut dying = writing(&subscriber, &broker, &file).under(Path::new(STRACE), &options).start();
+        let mut dying = dying_at(writing(&subscriber, &broker, &file), "fdatasync", write);
         let deadline = Instant::now() + Duration::from_secs(2);
         while !dying.has_ended() && Instant::now() < deadline {
             thread::sleep(LOOK);
         }
-        if !dying.has_ended() {
-            let pid = fs::read_to_string(subscriber.state().join("lock")).unwrap();
-            send_signal("INT", pid.trim().parse().unwrap());
-        }
-        dying.wait_exit(PATIENCE);
+        end(dying, &subscriber, "INT");
     }
     let mut reading_on = writing(&subscriber, &broker, &file).start();
     reading_on.wait_for("Connected to broker");
@@ -163,9 +175,8 @@ fn it_dies_within_a_backlog_and_loses_nothing_of_it() {
 /// Many file systems find out that they are full when data is synced, and drop it then.
 #[test]
 fn a_line_that_could_not_be_synced_is_written_again() {
-    if !Path::new(STRACE).exists() {
-        let why = "SKIPPED a_line_that_could_not_be_synced_is_written_again: there is no strace\n";
-        return std::io::stderr().write_all(why.as_bytes()).unwrap();
+    if !can_trace() {
+        return;
     }
     let Some(broker) = patient_broker() else { return };
     let (publisher, subscriber) = introduced();
@@ -178,11 +189,6 @@ fn a_line_that_could_not_be_synced_is_written_again() {
         let options = [&log[..], &["-e", "trace=fdatasync", "-e", &inject]].concat();
         writing(&subscriber, &broker, &file).under(Path::new(STRACE), &options).start()
     };
-    let end = |mut running: Running, signal: &str| {
-        let pid = fs::read_to_string(subscriber.state().join("lock")).unwrap();
-        send_signal(signal, pid.trim().parse().unwrap());
-        running.wait_exit(PATIENCE);
-    };
     let mut publishing = publisher.at(&broker).args(["-l"]).open_input().start();
 
     let full = on_a_full_disk("");
@@ -192,13 +198,13 @@ fn a_line_that_could_not_be_synced_is_written_again() {
     // One that takes the line for written has nothing to sync again.
     wait_for_lines(&syncs, 3);
     wait_until_empty(&file);
-    end(full, "KILL");
+    end(full, &subscriber, "KILL");
 
     let full_at_first = on_a_full_disk(":when=1..2");
     full_at_first.wait_for("there is room again");
     publishing.type_line(&reading(1));
     wait_for_lines(&file, 2);
-    end(full_at_first, "INT");
+    end(full_at_first, &subscriber, "INT");
     publishing.close_input();
     assert_eq!(publishing.wait_exit(PATIENCE), 0);
     assert_eq!(lines(&file), readings(0..2), "each once");

@@ -51,15 +51,6 @@ enum End {
     TimeOut,
 }
 
-/// How much of a message was put out.
-enum Put {
-    All,
-    /// And it was the last that was asked for.
-    AllAndDone,
-    /// The last that was asked for came before its end.
-    Cut,
-}
-
 /// Whether to go on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Flow {
@@ -202,11 +193,11 @@ impl<'a> App<'a> {
             };
             match told {
                 Told::Notice(notice) => self.tell(notice)?,
-                Told::Arrived(arrival) => match self.put_out(arrival)? {
-                    Put::All => {}
-                    Put::AllAndDone => return Ok(End::Count),
-                    Put::Cut => return Ok(End::CountWithin),
-                },
+                Told::Arrived(arrival) => {
+                    if let Some(end) = self.put_out(arrival)? {
+                        return Ok(end);
+                    }
+                }
             }
         }
     }
@@ -247,8 +238,8 @@ impl<'a> App<'a> {
         Ok(())
     }
 
-    /// Puts out the readings of a message, up to the last one that was asked for.
-    fn put_out(&mut self, arrival: Arrival) -> Outcome<Put> {
+    /// Puts out the readings of a message; with the last one that was asked for comes the end.
+    fn put_out(&mut self, arrival: Arrival) -> Outcome<Option<End>> {
         let decrypt = arrival.decrypt_time();
         let Arrival { at, readings, ack, .. } = arrival;
         let mut left = readings.len();
@@ -276,14 +267,14 @@ impl<'a> App<'a> {
             self.shown += 1;
             if self.readings.count == Some(self.shown) {
                 if left > 0 {
-                    return Ok(Put::Cut);
+                    return Ok(Some(End::CountWithin));
                 }
                 self.uncommitted.push(ack);
-                return Ok(Put::AllAndDone);
+                return Ok(Some(End::Count));
             }
         }
         self.uncommitted.push(ack);
-        Ok(Put::All)
+        Ok(None)
     }
 
     fn publisher(&mut self, id: PeerId) -> (String, Fingerprint) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use securemqtt_core::identity::{IdentityKey, PeerId};
+use securemqtt_core::peers::KnownPeers;
 use securemqtt_core::publisher::{Config, Event, Output, Publisher as Engine, SealError};
 use securemqtt_core::trust::Trust;
 use securemqtt_core::{Now, Outgoing, Qos};
@@ -14,7 +15,7 @@ use crate::error::ClientError;
 use crate::mqtt::{BrokerOptions, LinkError, LinkEvent};
 use crate::notice::{Notice, Trouble, remember};
 use crate::pump::{Pump, Wake};
-use crate::state::PeersFile;
+use crate::state::{PeersFile, StateError};
 
 /// The most that sealing adds: header, tag and signature.
 const OVERHEAD: usize = 12 + 16 + 64;
@@ -166,11 +167,8 @@ impl Publisher {
 
     /// Reads known_peers again now, whether or not it seems changed.
     pub fn reload(&mut self) {
-        let now = self.clock.now();
-        match self.peers.load() {
-            Ok(known) => self.engine.set_known(known, now, &mut self.rng, &mut self.out),
-            Err(error) => self.notices.push_back(Notice::Trouble(Trouble::NotReloaded { why: error.to_string() })),
-        }
+        let loaded = self.peers.load().map(Some);
+        self.take_known(loaded, self.clock.now());
         self.settle();
     }
 
@@ -217,14 +215,15 @@ impl Publisher {
 
     fn poll(&mut self) {
         let now = self.clock.now();
-        self.reload_if_changed(now);
+        // Somebody may have edited it, to revoke a peer for example.
+        let loaded = self.peers.load_if_changed();
+        self.take_known(loaded, now);
         self.engine.poll(now, &mut self.rng, &mut self.out);
         self.settle();
     }
 
-    /// Somebody may have edited known_peers, to revoke a peer for example.
-    fn reload_if_changed(&mut self, now: Now) {
-        match self.peers.load_if_changed() {
+    fn take_known(&mut self, loaded: Result<Option<KnownPeers>, StateError>, now: Now) {
+        match loaded {
             Ok(Some(known)) => self.engine.set_known(known, now, &mut self.rng, &mut self.out),
             Ok(None) => {}
             Err(error) => {

@@ -10,6 +10,7 @@ use std::time::{Duration, Instant, SystemTime};
 
 use securemqtt_core::Delivery;
 use securemqtt_core::identity::{IdentityKey, PeerId};
+use securemqtt_core::peers::KnownPeers;
 use securemqtt_core::subscriber::{Config, Event, Output, Subscriber as Engine};
 use securemqtt_core::topic::CONTROL_PREFIX;
 use securemqtt_core::trust::Trust;
@@ -21,7 +22,7 @@ use crate::mqtt::{AckToken, BrokerOptions, LinkError, LinkEvent, Message};
 use crate::notice::{Notice, Trouble, remember};
 use crate::parked::{Came, Parked};
 use crate::pump::{Pump, Wake};
-use crate::state::{Batch, CounterLease, Cursor, Loaded, PeersFile, Store, Ticket};
+use crate::state::{Batch, CounterLease, Cursor, Loaded, PeersFile, StateError, Store, Ticket};
 use commit::Held;
 
 /// After kill -9, what comes so soon after the first connection may have been put out before: brokers begin with what
@@ -218,10 +219,8 @@ impl Subscriber {
     /// # Errors
     /// As [`Subscriber::next`].
     pub fn reload(&mut self) -> Result<(), ClientError> {
-        match self.peers.load() {
-            Ok(known) => self.engine.set_known(known),
-            Err(error) => self.tell(Notice::Trouble(Trouble::NotReloaded { why: error.to_string() })),
-        }
+        let loaded = self.peers.load().map(Some);
+        self.take_known(loaded);
         self.settle()
     }
 
@@ -251,14 +250,15 @@ impl Subscriber {
     /// must not wait for a pause. It costs two comparisons while nothing is due.
     fn tend(&mut self) {
         if Instant::now() >= self.peers.next_look() {
-            self.reload_if_changed();
+            // Somebody may have edited it, to revoke a peer for example.
+            let loaded = self.peers.load_if_changed();
+            self.take_known(loaded);
         }
         self.engine.poll(self.clock.now(), &mut self.rng, &mut self.out);
     }
 
-    /// Somebody may have edited known_peers, to revoke a peer for example.
-    fn reload_if_changed(&mut self) {
-        match self.peers.load_if_changed() {
+    fn take_known(&mut self, loaded: Result<Option<KnownPeers>, StateError>) {
+        match loaded {
             Ok(Some(known)) => self.engine.set_known(known),
             Ok(None) => {}
             Err(error) => self.tell(Notice::Trouble(Trouble::NotReloaded { why: error.to_string() })),

@@ -43,8 +43,8 @@ impl Subscriber {
                     if stream.latest() != generation {
                         self.dirty.publishers.insert(run.publisher);
                     }
-                    if let Some(state) = run.topics.get_mut(topic) {
-                        self.dirty.topic(run.publisher, header.run, topic, state);
+                    if opened.first_change {
+                        self.dirty.topics.push((run.publisher, header.run, topic.to_owned()));
                     }
                     let (publisher, stream) = (run.publisher, run.stream);
                     self.deliver(publisher, stream, topic, header.run, opened, out);

@@ -34,10 +34,13 @@ impl Subscriber {
         let opened = session.chain.open(&keys).map_err(|_| Reject::Keys)?;
         let is_new = session.chain.index() > before;
         session.confirm = session.confirm.filter(|_| session.chain.index() == 0);
-        self.dirty.publishers.insert(id);
         let current = peer.session.as_ref().is_some_and(|session| session.sid == keys.sid);
         if current && is_new {
             peer.previous = None;
+        }
+        if is_new {
+            // A repeat, which anybody can send again, costs no write.
+            self.dirty.publishers.insert(id);
         }
         for entry in opened.payloads {
             match entry {

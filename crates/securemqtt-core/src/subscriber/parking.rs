@@ -2,8 +2,11 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
+use zeroize::Zeroizing;
+
 use super::restore::read_bytes;
 use super::store::{VERSION, push_bytes};
+use crate::record::{Change, Table};
 use crate::wire::{Reader, WireError};
 
 /// Frames in all.
@@ -26,13 +29,6 @@ pub(super) struct Parked {
     number: u64,
 }
 
-/// What is to be stored or removed.
-#[derive(Debug)]
-pub(super) enum ParkedChange {
-    Put(u64, Vec<u8>),
-    Remove(u64),
-}
-
 /// The parked frames, in the order of their arrival.
 #[derive(Debug, Default)]
 pub(super) struct Parking {
@@ -40,6 +36,7 @@ pub(super) struct Parking {
     of_topic: HashMap<String, usize>,
     bytes: usize,
     next: u64,
+    /// By number, what is to be stored, or removed where there is nothing.
     changes: BTreeMap<u64, Option<Vec<u8>>>,
 }
 
@@ -117,12 +114,13 @@ impl Parking {
     }
 
     /// What has changed since the last call.
-    pub(super) fn take_changes(&mut self) -> Vec<ParkedChange> {
-        let change = |(number, bytes)| match bytes {
-            Some(bytes) => ParkedChange::Put(number, bytes),
-            None => ParkedChange::Remove(number),
+    pub(super) fn take_changes(&mut self) -> impl Iterator<Item = Change> + use<> {
+        let change = |(number, bytes): (u64, Option<Vec<u8>>)| Change {
+            table: Table::Parked,
+            key: number.to_be_bytes().to_vec(),
+            value: bytes.map(Zeroizing::new),
         };
-        std::mem::take(&mut self.changes).into_iter().map(change).collect()
+        std::mem::take(&mut self.changes).into_iter().map(change)
     }
 
     /// Takes up a frame that was stored, in the order of the numbers.

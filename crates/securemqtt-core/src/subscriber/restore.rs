@@ -44,7 +44,9 @@ impl Subscriber {
         }
         orders.sort_unstable();
         subscriber.stream_order = orders.into_iter().map(|(_, at)| at).collect();
-        subscriber.drop_the_unknown();
+        // known_peers may have changed while we were away.
+        let known = subscriber.trust.known().clone();
+        subscriber.set_known(known);
         Ok(subscriber)
     }
 
@@ -94,12 +96,6 @@ impl Subscriber {
             }
         }
         reader.finish()
-    }
-
-    /// known_peers may have changed while we were away.
-    fn drop_the_unknown(&mut self) {
-        let known = self.trust.known().clone();
-        self.set_known(known);
     }
 }
 

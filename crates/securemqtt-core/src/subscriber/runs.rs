@@ -71,6 +71,8 @@ pub(super) struct OpenedFrame {
     pub(super) readings: Vec<Vec<u8>>,
     /// The part of a reported gap that it fills.
     pub(super) late: bool,
+    /// Whether its topic has to go on the list of what has changed.
+    pub(super) first_change: bool,
     /// A gap that had to be closed to bound the window.
     pub(super) closed: Option<(u32, u32)>,
 }
@@ -171,9 +173,15 @@ fn split_readings(kind: Kind, body: Vec<u8>) -> Result<Vec<Vec<u8>>, Reject> {
 }
 
 impl TopicState {
+    /// Marks it as changed; whether it has to go on the list.
+    pub(super) fn note_change(&mut self) -> bool {
+        !std::mem::replace(&mut self.dirty, true)
+    }
+
     fn mark(&mut self, from: u32, to: u32, leaf: Leaf, readings: Vec<Vec<u8>>) -> OpenedFrame {
         let closed = self.window.insert(from, to);
         self.ledger.note(from, to, leaf);
-        OpenedFrame { from, readings, late: self.reported.intersects(from, to), closed }
+        let late = self.reported.intersects(from, to);
+        OpenedFrame { from, readings, late, first_change: self.note_change(), closed }
     }
 }

@@ -5,7 +5,6 @@ use std::collections::BTreeSet;
 use zeroize::Zeroizing;
 
 use super::Subscriber;
-use super::parking::ParkedChange;
 use super::peer::{Peer, Session};
 use super::runs::{Run, TopicState};
 use super::streams::HeldStream;
@@ -49,14 +48,7 @@ impl Subscriber {
             changes.push(put(Table::Topic, key.clone(), encode_topic(state)));
             self.dirty.stored.insert((Table::Topic, key));
         }
-        for change in self.parking.take_changes() {
-            changes.push(match change {
-                ParkedChange::Put(number, bytes) => put(Table::Parked, number.to_be_bytes().to_vec(), bytes),
-                ParkedChange::Remove(number) => {
-                    Change { table: Table::Parked, key: number.to_be_bytes().to_vec(), value: None }
-                }
-            });
-        }
+        changes.extend(self.parking.take_changes());
         changes
     }
 
@@ -113,7 +105,7 @@ impl Subscriber {
 impl Dirty {
     /// Marks a topic as changed.
     pub(super) fn topic(&mut self, id: PeerId, run: [u8; 5], topic: &str, state: &mut TopicState) {
-        if !std::mem::replace(&mut state.dirty, true) {
+        if state.note_change() {
             self.topics.push((id, run, topic.to_owned()));
         }
     }
@@ -123,15 +115,15 @@ fn put(table: Table, key: Vec<u8>, value: Vec<u8>) -> Change {
     Change { table, key, value: Some(Zeroizing::new(value)) }
 }
 
-pub(super) fn stream_key(id: PeerId, stream: u32) -> Vec<u8> {
+fn stream_key(id: PeerId, stream: u32) -> Vec<u8> {
     [&id.as_bytes()[..], &stream.to_be_bytes()].concat()
 }
 
-pub(super) fn run_key(id: PeerId, run: [u8; 5]) -> Vec<u8> {
+fn run_key(id: PeerId, run: [u8; 5]) -> Vec<u8> {
     [&id.as_bytes()[..], &run].concat()
 }
 
-pub(super) fn topic_key(id: PeerId, run: [u8; 5], topic: &str) -> Vec<u8> {
+fn topic_key(id: PeerId, run: [u8; 5], topic: &str) -> Vec<u8> {
     [&id.as_bytes()[..], &run, topic.as_bytes()].concat()
 }
 

@@ -124,9 +124,8 @@ impl Store {
     /// If others may read the file, it is damaged or of a later version, or cannot be opened.
     pub fn open(directory: &StateDir) -> Result<(Self, Loaded), StateError> {
         let path = directory.file(FILE);
-        let is_new = !path.exists();
-        let database = tables::open(&path, is_new)?;
-        let loaded = tables::read(&database, is_new).map_err(|why| StateError::Database { path: path.clone(), why })?;
+        let database = tables::open(&path, !path.exists())?;
+        let loaded = tables::read(&database).map_err(|why| StateError::Database { path: path.clone(), why })?;
         let shared = Arc::new(Shared::default());
         let (told, events) = mpsc::unbounded_channel();
         let writer = Writer::new(path.clone(), database, Arc::clone(&shared), told);

@@ -105,7 +105,11 @@ fn judge(error: redb::Error) -> Trouble {
 
 fn initialise(database: &Database) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
-    transaction.open_table(META)?.insert("schema", [SCHEMA].as_slice())?;
+    {
+        let mut meta = transaction.open_table(META)?;
+        meta.insert("schema", [SCHEMA].as_slice())?;
+        meta.insert("clean", [1].as_slice())?;
+    }
     transaction.open_table(RECORDS)?;
     Ok(transaction.commit()?)
 }
@@ -143,7 +147,7 @@ fn record_key(table: Table, key: &[u8]) -> Vec<u8> {
 }
 
 /// Everything that is stored.
-pub(super) fn read(database: &Database, is_new: bool) -> Result<Loaded, String> {
+pub(super) fn read(database: &Database) -> Result<Loaded, String> {
     let (meta, records) = guarded(|| {
         let transaction = database.begin_read()?;
         let (mut meta, mut records) = (Vec::new(), Vec::new());
@@ -172,7 +176,7 @@ pub(super) fn read(database: &Database, is_new: bool) -> Result<Loaded, String> 
         Ok(Record { table, key: key.to_vec(), value })
     });
     let records = records.collect::<Result<_, &str>>().map_err(str::to_owned)?;
-    let clean = is_new || field("clean") == Some(&[1]);
+    let clean = field("clean") == Some(&[1]);
     Ok(Loaded { records, cursor: field("cursor").and_then(read_cursor), clean })
 }
 
