@@ -9,10 +9,22 @@ use zeroize::Zeroizing;
 
 use crate::wire::WireError;
 
-/// The tables of a subscriber's engine. The numbers are part of the schema on disk.
+/// The tables of both engines. The numbers are part of the schema on disk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 #[repr(u8)]
 pub enum Table {
+    /// A publisher's own: stream, hellos, a rotation under way.
+    Own = 1,
+    /// A publisher's subscribers and their sessions, by id.
+    Member = 2,
+    /// A publisher's runs, by run.
+    OwnRun = 3,
+    /// How far each topic of a publisher's run was sealed, by run and topic.
+    OwnTopic = 4,
+    /// Sealed frames that may be sent again, by the order of sealing.
+    Segment = 5,
+    /// A subscriber's counter: one record.
+    Counter = 16,
     /// A subscriber's publishers and their sessions, by id.
     Peer = 17,
     /// The streams that a subscriber holds, by publisher and stream.
@@ -27,7 +39,19 @@ pub enum Table {
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 5] = [Self::Peer, Self::Stream, Self::Run, Self::Topic, Self::Parked];
+    pub const ALL: [Self; 11] = [
+        Self::Own,
+        Self::Member,
+        Self::OwnRun,
+        Self::OwnTopic,
+        Self::Segment,
+        Self::Counter,
+        Self::Peer,
+        Self::Stream,
+        Self::Run,
+        Self::Topic,
+        Self::Parked,
+    ];
 
     /// The table of a number.
     pub fn from_number(number: u8) -> Option<Self> {

@@ -1,8 +1,9 @@
 //! ACK: a subscriber confirms the handshake (index 0) or the entries up to an index.
 
+use super::report::verify_tag;
 use super::{Kind, Reader, WireError};
 use crate::kdf::AckKey;
-use crate::primitives::{NotAuthentic, TAG_LEN, hmac16, mac_eq};
+use crate::primitives::{NotAuthentic, TAG_LEN, hmac16};
 
 /// Bytes of an ACK.
 pub const ACK_LEN: usize = 1 + 8 + 4 + 8 + TAG_LEN;
@@ -52,7 +53,6 @@ impl Ack {
     /// # Errors
     /// [`NotAuthentic`] when the session's key does not give this tag.
     pub fn verify(bytes: &[u8], ka: &AckKey) -> Result<(), NotAuthentic> {
-        let (message, tag) = bytes.split_last_chunk::<TAG_LEN>().ok_or(NotAuthentic)?;
-        if mac_eq(&hmac16(ka.expose(), &[message]), tag) { Ok(()) } else { Err(NotAuthentic) }
+        verify_tag(bytes, ka)
     }
 }

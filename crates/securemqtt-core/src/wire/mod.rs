@@ -7,6 +7,8 @@ mod grant;
 mod hello;
 mod keys;
 mod reader;
+mod receipt;
+mod report;
 mod request;
 mod retry;
 mod tick;
@@ -19,6 +21,8 @@ pub use grant::{Grant, GrantPayload, Status};
 pub use hello::{Hello, MAX_SUITES};
 pub use keys::{Entry, EntryPayload, Keys, MAX_ENTRIES};
 pub use reader::{Reader, push_varint};
+pub use receipt::{RECEIPT_LEN, Receipt};
+pub use report::{MAX_REPORT_LEN, MAX_REPORT_TOPICS, Report, TopicHash, TopicReport, topic_hash};
 pub use request::{REQUEST_MAC_LEN, Request, RequestPayload};
 pub use retry::Retry;
 pub(crate) use tick::OLDER_RUN_LEN;
@@ -51,6 +55,10 @@ pub enum Kind {
     Batch = 8,
     /// P → all, retained: the signed heartbeat.
     Tick = 9,
+    /// S → P: what it has, and what it wants again.
+    Report = 10,
+    /// P → S: the answer to a report.
+    Receipt = 11,
 }
 
 impl Kind {
@@ -78,6 +86,8 @@ impl Kind {
             7 => Self::Frame,
             8 => Self::Batch,
             9 => Self::Tick,
+            10 => Self::Report,
+            11 => Self::Receipt,
             other => return Err(WireError::Kind(other)),
         })
     }

@@ -20,6 +20,8 @@ pub(crate) const OLDER_RUN_LEN: usize = MAX_TICK_LEN / 4;
 /// This run comes first. `flags`: bit 0 asks for a REPORT, bit 1 is set in a run's last tick; others are zero.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TickBody {
+    /// Bit 0: the publisher asks each subscriber for a REPORT.
+    pub report_wanted: bool,
     /// Bit 1: the last tick of its run.
     pub last: bool,
     /// See [`crate::kdf`]: binds the ciphertext to its key.
@@ -56,13 +58,15 @@ pub struct TopicPosition {
     pub digest: [u8; 32],
 }
 
+const FLAG_REPORT: u8 = 0b01;
 const FLAG_LAST: u8 = 0b10;
-const FLAGS_KNOWN: u8 = 0b11;
+const FLAGS_KNOWN: u8 = FLAG_REPORT | FLAG_LAST;
 
 impl TickBody {
     /// The bytes that are signed, then sealed with the signature behind them.
     pub fn encode(&self) -> Vec<u8> {
-        let mut out = vec![if self.last { FLAG_LAST } else { 0 }];
+        let flag = |set, flag| if set { flag } else { 0 };
+        let mut out = vec![flag(self.report_wanted, FLAG_REPORT) | flag(self.last, FLAG_LAST)];
         out.extend_from_slice(&self.commitment);
         out.extend_from_slice(&self.clock_ms.to_be_bytes());
         push_count(&mut out, self.runs.len());
@@ -95,7 +99,8 @@ impl TickBody {
         if runs.is_empty() {
             return Err(WireError::Range);
         }
-        Ok((bytes, Self { last: flags & FLAG_LAST != 0, commitment, clock_ms, runs }, signature))
+        let (report_wanted, last) = (flags & FLAG_REPORT != 0, flags & FLAG_LAST != 0);
+        Ok((bytes, Self { report_wanted, last, commitment, clock_ms, runs }, signature))
     }
 }
 

@@ -99,7 +99,8 @@ fn forged_tick(net: &Net, eve: &Insider, seq: u32, change: impl FnOnce(&mut Tick
         [b"commit", eve.publisher.as_bytes(), &eve.stream.id.to_be_bytes(), &run, &[eve.stream.generation]];
     let commitment = *securemqtt_core::primitives::hkdf_expand(eve.stream.secret.expose(), &info);
     let own = securemqtt_core::wire::RunPositions { run, stream: eve.stream.id, topics: Vec::new() };
-    let mut body = TickBody { last: false, commitment, clock_ms: net.now.unix_ms, runs: vec![own] };
+    let mut body =
+        TickBody { report_wanted: false, last: false, commitment, clock_ms: net.now.unix_ms, runs: vec![own] };
     change(&mut body);
     let plain = [body.encode(), vec![1; 64]].concat();
     eve.seal(Kind::Tick, run, &topic, seq, &plain)

@@ -74,7 +74,7 @@ impl Sealer {
         let mut runs = vec![RunPositions { run: self.run, stream: self.stream.id(), topics }];
         runs.extend_from_slice(older);
         let commitment = kdf::key_commitment(self.stream.secret(), &context);
-        let body = TickBody { last, commitment, clock_ms, runs }.encode();
+        let body = TickBody { report_wanted: false, last, commitment, clock_ms, runs }.encode();
 
         let seq = self.tick_seq;
         let next = seq.checked_add(1).ok_or(SealError::Exhausted)?;
