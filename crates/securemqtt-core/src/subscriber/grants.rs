@@ -92,7 +92,7 @@ impl Subscriber {
             return;
         }
         self.sctr = sctr;
-        self.next_sctr(out);
+        self.next_sctr();
         let name = self.peers.get(&id).map(|peer| peer.name.clone());
         out.events.extend(name.map(|name| Event::RolledBack { name }));
     }

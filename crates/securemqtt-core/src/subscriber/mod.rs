@@ -40,8 +40,6 @@ use streams::HeldStream;
 const MAX_EXACT_PEERS: usize = 100;
 /// Whoever was dismissed or revoked asks again after this long.
 const DISMISSED_MS: u64 = 300_000;
-/// Counters that are reserved on disk at a time.
-const COUNTER_LEASE: u64 = 1024;
 
 /// What a subscriber wants.
 #[derive(Clone, Debug)]
@@ -57,8 +55,6 @@ pub struct Config {
 /// What a call leaves to be done, to be taken in this order.
 #[derive(Debug, Default)]
 pub struct Output {
-    /// Before anything is sent: the high-water mark of our counter, to be made durable.
-    pub reserve_counter: Option<u64>,
     /// Filters to subscribe to.
     pub subscribe: Vec<String>,
     /// Messages to publish, in order.
@@ -84,8 +80,8 @@ pub struct Subscriber {
     /// The order in which streams and runs came, oldest first.
     stream_order: Vec<(PeerId, u32)>,
     parking: Parking,
+    /// The last value of our counter that was used.
     sctr: u64,
-    sctr_reserved: u64,
     next_poll_ms: u64,
     limits: Limits,
     counters: Counters,
@@ -104,8 +100,8 @@ struct Limits {
 }
 
 impl Subscriber {
-    /// A subscriber. `sctr` is the counter's high-water mark on disk: everything below it may have been used.
-    pub fn new(identity: IdentityKey, trust: Trust, config: Config, sctr: u64) -> Self {
+    /// A subscriber that remembers nothing.
+    pub fn new(identity: IdentityKey, trust: Trust, config: Config) -> Self {
         Self {
             id: identity.public().id(),
             identity,
@@ -118,8 +114,7 @@ impl Subscriber {
             runs: HashMap::new(),
             stream_order: Vec::new(),
             parking: Parking::default(),
-            sctr,
-            sctr_reserved: sctr,
+            sctr: 0,
             next_poll_ms: 0,
             limits: Limits {
                 hellos: TokenBucket::new(200, 50),
@@ -271,13 +266,10 @@ impl Subscriber {
         self.next_poll_ms = peers.min(gaps).max(now.mono_ms + 1).min(now.mono_ms + 60_000);
     }
 
-    /// The next value of our counter; a lease is made durable before any of it is used.
-    fn next_sctr(&mut self, out: &mut Output) -> u64 {
+    /// The next value of our counter. It is stored with what has changed, and what carries it leaves after that.
+    fn next_sctr(&mut self) -> u64 {
         self.sctr = self.sctr.saturating_add(1);
-        if self.sctr >= self.sctr_reserved {
-            self.sctr_reserved = self.sctr.saturating_add(COUNTER_LEASE);
-            out.reserve_counter = Some(self.sctr_reserved);
-        }
+        self.dirty.counter = true;
         self.sctr
     }
 

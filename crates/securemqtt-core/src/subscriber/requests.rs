@@ -38,7 +38,7 @@ impl Subscriber {
             self.peers.get_mut(&id).into_iter().for_each(|peer| peer.request_ms = Some(at));
             return;
         }
-        let sctr = self.next_sctr(out);
+        let sctr = self.next_sctr();
         let payload = RequestPayload { sctr, name: self.config.name.clone(), credential: Vec::new() };
         let Some(peer) = self.peers.get_mut(&id) else { return };
         match peer.request(&self.identity, &payload, now.mono_ms, rng) {
@@ -81,7 +81,7 @@ impl Subscriber {
     }
 
     pub(super) fn acknowledge(&mut self, id: PeerId, out: &mut Output) {
-        let sctr = self.next_sctr(out);
+        let sctr = self.next_sctr();
         if let Some(session) = self.peers.get(&id).and_then(|peer| peer.session.as_ref()) {
             Self::send_in(id, session.ack(sctr), out);
         }

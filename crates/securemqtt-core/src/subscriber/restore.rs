@@ -19,8 +19,7 @@ use crate::trust::Trust;
 use crate::wire::{Hello, Reader, WireError};
 
 impl Subscriber {
-    /// The subscriber whose state was stored: its sessions, streams, windows and parked frames go on. `sctr` is as for
-    /// [`Subscriber::new`].
+    /// The subscriber whose state was stored: its counter, sessions, streams, windows and parked frames go on.
     ///
     /// # Errors
     /// [`RestoreError`] when a record is damaged.
@@ -29,11 +28,10 @@ impl Subscriber {
         trust: Trust,
         config: Config,
         records: &[Record],
-        sctr: u64,
         now: Now,
         rng: &mut R,
     ) -> Result<Self, RestoreError> {
-        let mut subscriber = Self::new(identity, trust, config, sctr);
+        let mut subscriber = Self::new(identity, trust, config);
         let mut sorted: Vec<&Record> = records.iter().collect();
         sorted.sort_by(|a, b| (a.table, &a.key).cmp(&(b.table, &b.key)));
         let mut orders = Vec::new();
@@ -60,6 +58,10 @@ impl Subscriber {
         let mut reader = Reader::new(&record.value);
         if reader.u8()? != VERSION {
             return Err(WireError::Range);
+        }
+        if record.table == Table::Counter {
+            self.sctr = reader.u64()?;
+            return reader.finish();
         }
         let mut key = Reader::new(&record.key);
         if record.table == Table::Parked {

@@ -19,6 +19,8 @@ pub(super) const VERSION: u8 = 1;
 /// What has changed since the last [`Subscriber::take_changes`].
 #[derive(Debug, Default)]
 pub(super) struct Dirty {
+    /// Whether our counter has moved.
+    pub(super) counter: bool,
     /// Publishers whose session, streams or runs have changed.
     pub(super) publishers: BTreeSet<PeerId>,
     /// Topics, each once: [`TopicState::dirty`] is set.
@@ -31,12 +33,15 @@ impl Subscriber {
     /// Whether anything has changed that must be durable before what was said since leaves.
     pub fn has_changes(&self) -> bool {
         let dirty = &self.dirty;
-        !dirty.publishers.is_empty() || !dirty.topics.is_empty() || self.parking.has_changes()
+        dirty.counter || !dirty.publishers.is_empty() || !dirty.topics.is_empty() || self.parking.has_changes()
     }
 
     /// What has changed since the last call, to be stored in one transaction.
     pub fn take_changes(&mut self) -> Vec<Change> {
         let mut changes = Vec::new();
+        if std::mem::take(&mut self.dirty.counter) {
+            changes.push(put(Table::Counter, Vec::new(), [&[VERSION], &self.sctr.to_be_bytes()[..]].concat()));
+        }
         for id in std::mem::take(&mut self.dirty.publishers) {
             self.store_publisher(id, &mut changes);
         }
