@@ -1,6 +1,6 @@
 //! The way of a frame: header → run → open → deliver. A frame of an unknown run is parked.
 
-use super::runs::OpenedFrame;
+use super::topics::OpenedFrame;
 use super::{Event, Output, Reject, Span, Subscriber};
 use crate::handshake::HandshakeError;
 use crate::identity::PeerId;

@@ -2,7 +2,7 @@
 
 use rand_core::CryptoRng;
 
-use super::peer::Session;
+use super::session::Session;
 use super::{DISMISSED_MS, Event, Output, Reject, Subscriber};
 use crate::Now;
 use crate::handshake::{Granted, HandshakeError, Outcome};

@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use zeroize::Zeroizing;
 
-use super::restore::read_bytes;
-use super::store::{VERSION, push_bytes};
+use super::records::{VERSION, push_bytes, read_bytes};
 use crate::record::{Change, Table};
 use crate::wire::{Reader, WireError};
 

@@ -1,6 +1,7 @@
 //! What a verified tick proves: what is missing, what has come late, what somebody forged.
 
-use super::runs::{Ahead, Run, TopicState, run_mut};
+use super::runs::{Run, run_mut};
+use super::topics::{Ahead, TopicState};
 use super::{Event, Output, Span, Subscriber};
 use crate::Now;
 use crate::identity::PeerId;
