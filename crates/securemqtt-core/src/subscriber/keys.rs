@@ -2,6 +2,7 @@
 
 use rand_core::CryptoRng;
 
+use super::peer::Peer;
 use super::streams::HeldStream;
 use super::{DISMISSED_MS, Event, Output, Reject, Subscriber};
 use crate::Now;
@@ -56,6 +57,9 @@ impl Subscriber {
         if current && is_new {
             self.acknowledge(id, out);
         }
+        // Reports may have waited for the confirm.
+        let due = self.peers.get(&id).map_or(u64::MAX, Peer::due_ms);
+        self.wake_at(due);
         Ok(())
     }
 
@@ -82,7 +86,7 @@ impl Subscriber {
         let parked = peer.parked_tick.take();
         if peer.streams.len() > MAX_STREAMS {
             let oldest = peer.streams[0];
-            self.drop_stream(id, oldest);
+            self.give_up_stream(id, oldest, now, out);
         }
         if let Some(tick) = parked
             && let Err(why) = self.on_tick(id, &tick, now, rng, out)

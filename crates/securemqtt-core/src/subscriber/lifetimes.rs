@@ -1,7 +1,9 @@
 //! Which streams are held and which runs are open, and for how long.
 
-use super::Subscriber;
-use super::runs::Run;
+use super::runs::{Run, run_mut};
+use super::topics::{Told, TopicState};
+use super::{Output, Subscriber};
+use crate::Now;
 use crate::identity::PeerId;
 use crate::wire::RunPositions;
 
@@ -42,6 +44,27 @@ impl Subscriber {
         if candidates.is_empty() {
             self.runs.remove(&number);
         }
+    }
+
+    /// Tells what will not come any more of a run that is about to be forgotten.
+    fn give_up_run(&mut self, id: PeerId, number: [u8; 5], now: Now, out: &mut Output) {
+        let Some(run) = run_mut(&mut self.runs, id, number) else { return };
+        let told = |(topic, state): (&String, &mut TopicState)| (topic.clone(), state.give_up_all());
+        let all: Vec<(String, Told)> = run.topics.iter_mut().map(told).filter(|(_, told)| !told.is_empty()).collect();
+        for (topic, told) in all.into_iter().filter(|(topic, _)| self.wants(topic)).collect::<Vec<_>>() {
+            self.tell(id, number, &topic, told, now, out);
+        }
+    }
+
+    /// Forgets a stream and its runs, and tells what will not come any more.
+    pub(super) fn give_up_stream(&mut self, id: PeerId, stream: u32, now: Now, out: &mut Output) {
+        let runs = self.peers.get(&id).map(|peer| peer.runs.values().copied().collect::<Vec<_>>()).unwrap_or_default();
+        for number in runs {
+            if self.find_run(id, number).is_some_and(|run| run.stream == stream) {
+                self.give_up_run(id, number, now, out);
+            }
+        }
+        self.drop_stream(id, stream);
     }
 
     /// Forgets a stream and its runs.

@@ -6,6 +6,7 @@ mod config;
 mod event;
 mod filters;
 mod frames;
+mod gaps;
 mod grants;
 mod hellos;
 mod keys;
@@ -15,6 +16,8 @@ mod parking;
 mod peer;
 mod pulse;
 mod records;
+mod repair;
+mod reports;
 mod requests;
 mod restore;
 mod runs;
@@ -40,6 +43,7 @@ use crate::topic::{CONTROL_PREFIX, Control};
 use crate::trust::Trust;
 use crate::{Delivery, Now, Outgoing, Qos};
 use filters::MAX_EXACT_PEERS;
+use gaps::TopicKey;
 use parking::Parking;
 use peer::Peer;
 use runs::Run;
@@ -81,7 +85,7 @@ pub struct Subscriber {
     limits: Limits,
     counters: Counters,
     /// Topics with a gap to be reported.
-    gaps: HashSet<(PeerId, [u8; 5], String)>,
+    gaps: HashSet<TopicKey>,
     wildcards: bool,
     dirty: Dirty,
 }
@@ -92,6 +96,8 @@ struct Limits {
     hellos: TokenBucket,
     requests: TokenBucket,
     reports: TokenBucket,
+    /// REPORTs that we send, of all publishers.
+    asks: TokenBucket,
 }
 
 impl Subscriber {
@@ -114,6 +120,7 @@ impl Subscriber {
                 hellos: TokenBucket::new(200, 50),
                 requests: TokenBucket::new(500, 250),
                 reports: TokenBucket::new(10, 2),
+                asks: TokenBucket::new(500, 250),
             },
             counters: Counters::default(),
             gaps: HashSet::new(),
@@ -214,7 +221,7 @@ impl Subscriber {
         for id in due {
             self.poll_peer(id, now, rng, out);
         }
-        self.report_gaps(now, out);
+        self.report_gaps(now, rng, out);
         self.counters.parking_full += self.parking.expire(now.unix_ms);
         let peers = self.peers.values().map(Peer::due_ms).min().unwrap_or(u64::MAX);
         let gaps = self.next_gap_ms();

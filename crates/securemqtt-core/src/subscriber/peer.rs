@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 use rand_core::CryptoRng;
 
 use super::pulse::Pulse;
+use super::repair::Repair;
+use super::reports::Answer;
 use super::session::{Resend, Session};
 use crate::bucket::TokenBucket;
 use crate::handshake::{AwaitingGrant, Granted, HandshakeError, RequestInput, request_mac_key, start};
@@ -53,6 +55,10 @@ pub(super) struct Peer {
     pub(super) streams: Vec<u32>,
     /// Its runs that are open, in the order in which they were opened.
     pub(super) runs: BTreeMap<u64, [u8; 5]>,
+    /// What is wanted again of it.
+    pub(super) repair: Repair,
+    /// What its ticks have asked us.
+    pub(super) answer: Answer,
     /// Whether this is a stranger so far.
     pub(super) stranger: bool,
 }
@@ -79,6 +85,8 @@ impl Peer {
             pulse: Pulse::default(),
             streams: Vec::new(),
             runs: BTreeMap::new(),
+            repair: Repair::default(),
+            answer: Answer::default(),
             stranger,
         }
     }
@@ -125,17 +133,26 @@ impl Peer {
     /// When something is next due for this publisher.
     pub(super) fn due_ms(&self) -> u64 {
         let session = self.session.as_ref();
+        let reports = self.reporting().is_some();
         [
             self.request_ms.filter(|_| self.undecided.is_none()),
             self.attempts.back().map(|attempt| attempt.resend.at_ms),
             session.and_then(|session| session.confirm).map(|confirm| confirm.at_ms),
             session.map(|session| session.renew_ms),
             self.pulse.silent_at(),
+            self.repair.due_ms().filter(|_| reports),
+            self.answer.due_ms().filter(|_| reports),
         ]
         .into_iter()
         .flatten()
         .min()
         .unwrap_or(u64::MAX)
+    }
+
+    /// The session that reports go out under: one that the publisher has confirmed.
+    pub(super) fn reporting(&self) -> Option<&Session> {
+        let sessions = [self.session.as_ref(), self.previous.as_ref()].into_iter().flatten();
+        sessions.into_iter().find(|session| session.confirm.is_none())
     }
 
     /// The session, current or previous, with this id.

@@ -13,16 +13,22 @@ use crate::chain::ChainReceiver;
 use crate::identity::PeerId;
 use crate::kdf::{AckKey, GenerationSecret};
 use crate::ranges::RangeSet;
+use crate::record::Table;
 use crate::stream::StreamVerifier;
 use crate::wire::{Hello, Reader, WireError, push_varint};
 
-/// The version of every record here.
-pub(super) const VERSION: u8 = 1;
+/// The version of the records of a table; earlier ones are read.
+pub(super) fn version_of(table: Table) -> u8 {
+    match table {
+        Table::Topic => 2,
+        _ => 1,
+    }
+}
 
 /// `version | hello length 2 | hello | name length 2 | name | n 1 | n x { sid 8 | ka 32 | wk 32 | idx 4 | made 8 | confirming 1 }`.
 pub(super) fn encode_peer(peer: &Peer) -> Vec<u8> {
     let mut out = Vec::with_capacity(256 + peer.hello_bytes.len());
-    out.push(VERSION);
+    out.push(version_of(Table::Peer));
     push_bytes(&mut out, &peer.hello_bytes);
     push_bytes(&mut out, peer.name.as_str().as_bytes());
     let sessions: Vec<&Session> = peer.session.iter().chain(&peer.previous).collect();
@@ -40,7 +46,7 @@ pub(super) fn encode_peer(peer: &Peer) -> Vec<u8> {
 /// `version | flags | verifier 33 | announced | order 4 | n | n x { generation | secret 32 }`.
 pub(super) fn encode_stream(stream: &HeldStream, order: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(48 + 33 * stream.kept().len());
-    out.push(VERSION);
+    out.push(version_of(Table::Stream));
     out.push(u8::from(stream.signed_frames) | u8::from(stream.owed) << 1);
     out.extend_from_slice(stream.verifier.as_bytes());
     out.push(stream.announced());
@@ -55,7 +61,7 @@ pub(super) fn encode_stream(stream: &HeldStream, order: usize) -> Vec<u8> {
 
 /// `version | stream 4 | flags | seen 4 | tick 4`.
 pub(super) fn encode_run(run: &Run) -> Vec<u8> {
-    let mut out = vec![VERSION];
+    let mut out = vec![version_of(Table::Run)];
     out.extend_from_slice(&run.stream.to_be_bytes());
     out.push(u8::from(run.beaten) | u8::from(run.tick.is_some()) << 1);
     out.extend_from_slice(&run.seen.to_be_bytes());
@@ -63,14 +69,15 @@ pub(super) fn encode_run(run: &Run) -> Vec<u8> {
     out
 }
 
-/// `version | baseline 4 | announced 4 | forged to 4 | window | reported`.
+/// `version | baseline 4 | announced 4 | forged to 4 | window | reported | lost`; version 1 without `lost`.
 pub(super) fn encode_topic(state: &TopicState) -> Vec<u8> {
-    let mut out = vec![VERSION];
+    let mut out = vec![version_of(Table::Topic)];
     for number in [state.baseline, state.announced, state.forged_to] {
         out.extend_from_slice(&number.to_be_bytes());
     }
     push_ranges(&mut out, &state.window);
     push_ranges(&mut out, &state.reported);
+    push_ranges(&mut out, &state.lost);
     out
 }
 
@@ -146,7 +153,7 @@ pub(super) fn read_run(id: PeerId, reader: &mut Reader<'_>) -> Result<Run, WireE
     Ok(run)
 }
 
-pub(super) fn read_topic(reader: &mut Reader<'_>) -> Result<TopicState, WireError> {
+pub(super) fn read_topic(version: u8, reader: &mut Reader<'_>) -> Result<TopicState, WireError> {
     let mut state = TopicState {
         baseline: reader.u32()?,
         announced: reader.u32()?,
@@ -155,6 +162,14 @@ pub(super) fn read_topic(reader: &mut Reader<'_>) -> Result<TopicState, WireErro
     };
     state.window = read_ranges(reader)?;
     state.reported = read_ranges(reader)?;
+    if version > 1 {
+        state.lost = read_ranges(reader)?;
+        return Ok(state);
+    }
+    // What had come stayed in the set of what was told.
+    for &(from, to) in state.window.ranges() {
+        state.reported.remove(from, to);
+    }
     Ok(state)
 }
 

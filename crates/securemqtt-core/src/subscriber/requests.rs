@@ -29,6 +29,19 @@ impl Subscriber {
         } else {
             self.repeat(id, now, rng, out);
         }
+        self.report(id, now, rng, out);
+    }
+
+    /// The reports that are due.
+    fn report<R: CryptoRng + ?Sized>(&mut self, id: PeerId, now: Now, rng: &mut R, out: &mut Output) {
+        let Some(peer) = self.peers.get(&id).filter(|peer| peer.reporting().is_some()) else { return };
+        let is_due = |at: Option<u64>| at.is_some_and(|at| at <= now.mono_ms);
+        let (answers, asks) = (is_due(peer.answer.due_ms()), is_due(peer.repair.due_ms()));
+        if answers {
+            self.answer(id, now, rng, out);
+        } else if asks {
+            self.ask_again(id, now, rng, out);
+        }
     }
 
     fn request<R: CryptoRng + ?Sized>(&mut self, id: PeerId, now: Now, rng: &mut R, out: &mut Output) {

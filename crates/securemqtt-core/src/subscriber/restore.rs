@@ -2,8 +2,10 @@
 
 use rand_core::CryptoRng;
 
-use super::records::{VERSION, read_peer, read_run, read_stream, read_topic};
-use super::runs::Run;
+use super::gaps::GRACE_MS;
+use super::records::{read_peer, read_run, read_stream, read_topic, version_of};
+use super::runs::{Run, run_mut};
+use super::topics::TopicState;
 use super::{Config, Subscriber};
 use crate::Now;
 use crate::identity::{IdentityKey, PeerId};
@@ -51,7 +53,8 @@ impl Subscriber {
         rng: &mut R,
     ) -> Result<(), WireError> {
         let mut reader = Reader::new(&record.value);
-        if reader.u8()? != VERSION {
+        let version = reader.u8()?;
+        if version == 0 || version > version_of(record.table) {
             return Err(WireError::Range);
         }
         if record.table == Table::Counter {
@@ -80,18 +83,33 @@ impl Subscriber {
             _ => {
                 let number = key.array()?;
                 let topic = std::str::from_utf8(key.rest()).map_err(|_| WireError::Text)?.to_owned();
-                let mut state = read_topic(&mut reader)?;
-                if !state.window.contains(state.baseline.min(state.announced), state.announced) {
-                    state.gap = Some((now.mono_ms + super::verdicts::GRACE_MS, state.announced));
-                    self.gaps.insert((id, number, topic.clone()));
-                    self.next_poll_ms = 0;
-                }
-                if let Some(run) = super::runs::run_mut(&mut self.runs, id, number) {
-                    run.topics.insert(topic, state);
-                }
+                let state = read_topic(version, &mut reader)?;
+                self.take_up_topic(id, number, topic, state, now, rng);
             }
         }
         reader.finish()
+    }
+
+    /// A topic of which there was a record: what is missing of it is told, or asked for, as before.
+    fn take_up_topic<R: CryptoRng + ?Sized>(
+        &mut self,
+        id: PeerId,
+        number: [u8; 5],
+        topic: String,
+        mut state: TopicState,
+        now: Now,
+        rng: &mut R,
+    ) {
+        let Some(run) = run_mut(&mut self.runs, id, number) else { return };
+        if state.has_untold(state.announced) {
+            state.gap = Some((now.mono_ms + GRACE_MS, state.announced));
+            self.gaps.insert((id, number, topic.clone()));
+            self.next_poll_ms = 0;
+        }
+        if !state.is_settled() {
+            self.peers.get_mut(&id).into_iter().for_each(|peer| peer.repair.want(number, &topic, now.mono_ms, rng));
+        }
+        run.topics.insert(topic, state);
     }
 
     /// A run of which there was a record; one of a publisher that is not stored is left out.

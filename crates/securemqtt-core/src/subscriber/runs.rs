@@ -14,7 +14,7 @@ use super::streams::{FRAME_STEPS, HeldStream, NoSecret};
 use super::topics::{OpenedFrame, TopicState};
 
 /// Topics that are followed in one run.
-const MAX_TOPICS: usize = 4096;
+pub(super) const MAX_TOPICS: usize = 4096;
 
 /// A run: which stream it belongs to was learned from a verified tick.
 #[derive(Debug)]

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use zeroize::Zeroizing;
 
 use super::Subscriber;
-use super::records::{VERSION, encode_peer, encode_run, encode_stream, encode_topic};
+use super::records::{encode_peer, encode_run, encode_stream, encode_topic, version_of};
 use super::topics::TopicState;
 use crate::identity::PeerId;
 use crate::record::{Change, Table};
@@ -34,7 +34,11 @@ impl Subscriber {
     pub fn take_changes(&mut self) -> Vec<Change> {
         let mut changes = Vec::new();
         if std::mem::take(&mut self.dirty.counter) {
-            changes.push(put(Table::Counter, Vec::new(), [&[VERSION], &self.sctr.to_be_bytes()[..]].concat()));
+            changes.push(put(
+                Table::Counter,
+                Vec::new(),
+                [&[version_of(Table::Counter)], &self.sctr.to_be_bytes()[..]].concat(),
+            ));
         }
         for id in std::mem::take(&mut self.dirty.publishers) {
             self.store_publisher(id, &mut changes);

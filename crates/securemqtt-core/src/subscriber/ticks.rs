@@ -69,6 +69,9 @@ impl Subscriber {
         }
         if check {
             self.apply(id, &tick, now, out);
+            if tick.body.report_wanted {
+                self.note_asking(id, &tick.body.runs, now, rng);
+            }
         }
         if self.is_news(id, header) {
             self.beat(id, tick.body.last, now, out);
@@ -161,7 +164,13 @@ impl Subscriber {
         let steps = stream.is_some_and(|stream| stream.announced() < tick.header.generation);
         // A number out of turn: a tick was lost, or this one is a replay, or the one before was forged.
         let in_turn = run.seen.checked_add(1) == Some(tick.header.seq);
-        opens || tick.body.last || contradicts || steps || !in_turn || checked_ms + CHECK_MS <= now.mono_ms
+        opens
+            || tick.body.last
+            || tick.body.report_wanted
+            || contradicts
+            || steps
+            || !in_turn
+            || checked_ms + CHECK_MS <= now.mono_ms
     }
 
     pub(super) fn find_run(&self, id: PeerId, number: [u8; 5]) -> Option<&Run> {
