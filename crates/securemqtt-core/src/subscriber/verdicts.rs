@@ -1,6 +1,7 @@
 //! What a verified tick proves: what is missing, what has come late, what somebody forged.
 
 use super::gaps::GRACE_MS;
+use super::lifetimes::Opened;
 use super::runs::{MAX_TOPICS, Run, run_mut};
 use super::topics::{Ahead, Range, Told, TopicState};
 use super::{Event, Output, Span, Subscriber};
@@ -17,19 +18,17 @@ impl Subscriber {
         id: PeerId,
         positions: &RunPositions,
         sealed_ms: u64,
-        opened: bool,
+        opened: Opened,
         now: Now,
         out: &mut Output,
     ) {
-        let owed = self.streams.get(&(id, positions.stream)).is_some_and(|stream| stream.owed);
         for position in positions.topics.iter().filter(|position| self.wants(&position.topic)).collect::<Vec<_>>() {
             let Some(run) = run_mut(&mut self.runs, id, positions.run) else { return };
             if run.topics.len() >= MAX_TOPICS && !run.topics.contains_key(&position.topic) {
                 continue;
             }
             let state = run.topics.entry(position.topic.clone()).or_default();
-            if opened && !owed {
-                // The run was under way before we could read it.
+            if opened == Opened::UnderWay {
                 state.baseline = position.next;
             }
             let before = (state.announced, state.baseline, state.forged_to);
@@ -37,7 +36,10 @@ impl Subscriber {
             state.first_kept = state.first_kept.max(position.first_kept);
             let forged = state.check(position, sealed_ms, now.mono_ms);
             let lost = state.lose();
-            if opened || !lost.is_empty() || before != (state.announced, state.baseline, state.forged_to) {
+            if opened != Opened::Before
+                || !lost.is_empty()
+                || before != (state.announced, state.baseline, state.forged_to)
+            {
                 self.dirty.topic(id, positions.run, &position.topic, state);
             }
             if state.has_untold(state.announced) {
