@@ -164,6 +164,10 @@ impl Publisher {
             Wanted::Segment(number) => number,
             Wanted::Again(resend) => resend.segment,
         };
+        if matches!(wanted, Wanted::Segment(_)) {
+            self.engine.handed_over_below(number, self.clock.now(), &mut self.out);
+            self.settle();
+        }
         if number == last {
             // It may still grow: what is read of it must be all.
             self.engine.close_segment();

@@ -352,14 +352,19 @@ impl Publisher {
         self.released = self.released.max(segment);
     }
 
-    /// So were all frames that there are. What older runs have been waiting for is told by a tick.
-    pub fn all_handed_over(&mut self, now: Now, out: &mut Output) {
-        let all = self.spool.last() + u64::from(!self.spool.is_empty());
-        if all > self.released && self.past.waits(self.released) {
-            self.released = all;
+    /// So were all frames of the segments below this one. What older runs have been waiting for a tick tells, before the
+    /// next frame goes.
+    pub fn handed_over_below(&mut self, segment: u64, now: Now, out: &mut Output) {
+        let before = self.released;
+        self.released = before.max(segment);
+        if self.past.waited(before, self.released) {
             self.tick(now, Qos::AtLeastOnce, false, false, out);
         }
-        self.released = self.released.max(all);
+    }
+
+    /// So were all frames that there are.
+    pub fn all_handed_over(&mut self, now: Now, out: &mut Output) {
+        self.handed_over_below(self.spool.last() + u64::from(!self.spool.is_empty()), now, out);
     }
 
     /// The broker has acknowledged so many frames of a segment.
