@@ -426,7 +426,7 @@ proptest! {
     #[test]
     fn a_report_reads_back_exactly_if_its_ranges_are_a_set(
         topics in prop::collection::vec(
-            (any::<[u8; 5]>(), any::<[u8; 8]>(), 0u32..40, prop::collection::vec((0u32..40, 1u32..5), 0..5), any::<bool>()),
+            (any::<[u8; 5]>(), any::<[u8; 8]>(), 0u32..40, prop::collection::vec((0u32..40, 0u32..5), 0..5), any::<bool>()),
             0..5,
         ),
         sid: [u8; 8],
