@@ -72,9 +72,9 @@ impl PastRuns {
         gone
     }
 
-    /// Whether a run waits for frames of it to be handed over.
-    pub(super) fn waits(&self, released: u64) -> bool {
-        self.runs.iter().any(|past| past.last_segment.is_some_and(|last| last >= released))
+    /// Whether a run has waited for frames of it to be handed over, and does no longer.
+    pub(super) fn waited(&self, before: u64, released: u64) -> bool {
+        self.runs.iter().any(|past| past.last_segment.is_some_and(|last| (before..released).contains(&last)))
     }
 
     /// How many ticks it takes to name each once.

@@ -141,11 +141,22 @@ impl Publisher {
             self.adopt(next, now, rng);
         } else {
             self.due.rotate = now.mono_ms + (self.config.rotate_ms - age);
-            let age = now.unix_ms.abs_diff(self.epoch.stepped_ms);
-            self.due.ratchet = now.mono_ms + self.config.ratchet_ms.saturating_sub(age);
-            if age >= self.config.ratchet_ms && !self.step() {
-                self.begin_on_new_stream(now, rng, out);
-            }
+            self.step_if_due(now, rng, out);
+        }
+    }
+
+    fn step_if_due<R: CryptoRng + ?Sized>(&mut self, now: Now, rng: &mut R, out: &mut Output) {
+        let age = now.unix_ms.abs_diff(self.epoch.stepped_ms);
+        let left = self.config.ratchet_ms.saturating_sub(age);
+        self.due.ratchet = now.mono_ms + left;
+        if left > 0 {
+            return;
+        }
+        self.due.ratchet = now.mono_ms + self.config.ratchet_ms;
+        if self.step() {
+            self.epoch.stepped_ms = now.unix_ms;
+        } else {
+            self.begin_on_new_stream(now, rng, out);
         }
     }
 
