@@ -9,6 +9,7 @@ mod intake;
 mod roster;
 mod rotation;
 mod sealer;
+mod status;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -18,6 +19,7 @@ use rand_core::CryptoRng;
 pub use config::Config;
 pub use event::{Counters, Event, Reject};
 pub use sealer::{MAX_TOPICS, SealError};
+pub use status::{KnownSubscriber, Rotating};
 
 use crate::bucket::TokenBucket;
 use crate::identity::{IdentityKey, IdentityPublic, PeerId};

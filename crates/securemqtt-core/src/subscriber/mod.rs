@@ -12,6 +12,7 @@ mod peer;
 mod requests;
 mod restore;
 mod runs;
+mod status;
 mod store;
 mod streams;
 mod ticks;
@@ -23,6 +24,7 @@ use std::fmt;
 use rand_core::CryptoRng;
 
 pub use event::{Counters, Event, Reject, Span};
+pub use status::KnownPublisher;
 
 use crate::bucket::TokenBucket;
 use crate::identity::{IdentityKey, PeerId};

@@ -38,6 +38,8 @@ mod rotations;
 mod schedules;
 /// Who reads what, in which order things may start.
 mod sessions;
+/// What a person may ask of either side.
+mod status;
 /// Random and mutated messages.
 mod totality;
 /// Strangers, first peers and a person's decision.
