@@ -98,6 +98,11 @@ impl Publisher {
         &self.engine
     }
 
+    /// Whether the broker has accepted us and the connection stands.
+    pub fn is_connected(&self) -> bool {
+        self.pump.is_connected()
+    }
+
     /// Drives the publisher until there is something to tell. Safe to be cancelled.
     ///
     /// # Errors
@@ -169,6 +174,12 @@ impl Publisher {
     pub fn reload(&mut self) {
         let loaded = self.peers.load().map(Some);
         self.take_known(loaded, self.clock.now());
+        self.settle();
+    }
+
+    /// Begins a new stream; [`Engine::rotating`] says which.
+    pub fn rotate(&mut self) {
+        self.engine.rotate(self.clock.now(), &mut self.rng, &mut self.out);
         self.settle();
     }
 

@@ -34,6 +34,11 @@ impl Pump {
         Ok(Self { link, events, outbox: VecDeque::new(), connected: false })
     }
 
+    /// Whether there is a connection.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connected
+    }
+
     /// Subscribes at QoS 1; while there is no connection the next one subscribes to everything anyway.
     pub(crate) fn subscribe(&self, filters: Vec<String>, qos: Qos) -> Result<(), ClientError> {
         if self.connected {

@@ -25,7 +25,7 @@ use super::StateDir;
 use super::error::StateError;
 use writer::Writer;
 
-const FILE: &str = "state.redb";
+pub(super) const FILE: &str = "state.redb";
 
 /// How far an output file was written when its readings were stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
