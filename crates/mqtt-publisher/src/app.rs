@@ -1,5 +1,6 @@
 //! The main mode: readings in, frames out.
 
+mod status;
 mod words;
 
 use std::collections::HashSet;
@@ -11,7 +12,9 @@ use securemqtt_cli::logging::Talk;
 use securemqtt_cli::questions::Questions;
 use securemqtt_cli::signals::{Asked, Signals};
 use securemqtt_cli::start::Start;
+use securemqtt_cli::status::About;
 use securemqtt_client::Trouble;
+use securemqtt_client::control::ControlSocket;
 use securemqtt_client::mqtt::LinkErrorKind;
 use securemqtt_client::publisher::{Finished, PublishError, Publisher, Settings};
 use securemqtt_client::state::StateDir;
@@ -63,6 +66,8 @@ struct App<'a> {
     sent: usize,
     bad: usize,
     greeted: bool,
+    about: About,
+    control: ControlSocket,
     /// Held for its lock.
     _state: StateDir,
 }
@@ -70,6 +75,7 @@ struct App<'a> {
 impl<'a> App<'a> {
     fn new(cli: &'a Cli, start: Start, source: Box<dyn Source>) -> Outcome<Self> {
         let first_contact = start.first_contact();
+        let about = About::new(&start);
         let fingerprint = start.identity.public().fingerprint();
         let topic = cli.readings.topic.clone().unwrap_or_else(|| format!("telemetry/{}", start.name));
         let settings = Settings {
@@ -79,11 +85,16 @@ impl<'a> App<'a> {
             engine: engine_config(start.name, &cli.keys),
             peers: start.peers,
         };
+        let mut publisher = Publisher::start(settings)?;
+        if start.state.has_rotation_mark() {
+            publisher.rotate();
+            start.state.take_rotation_mark()?;
+        }
         Ok(Self {
             cli,
             talk: cli.log.talk("Publisher", true),
             warn: cli.log.talk("Publisher", false),
-            publisher: Publisher::start(settings)?,
+            publisher,
             signals: Signals::new()?,
             questions: Questions::new()?,
             first_contact,
@@ -98,6 +109,8 @@ impl<'a> App<'a> {
             sent: 0,
             bad: 0,
             greeted: false,
+            about,
+            control: ControlSocket::bind(&start.state),
             _state: start.state,
         })
     }
@@ -118,6 +131,7 @@ impl<'a> App<'a> {
                     Asked::End => return Ok(true),
                     Asked::Reload => self.publisher.reload(),
                 },
+                request = self.control.next() => self.answer(request),
                 (id, allow) = self.questions.answer() => self.publisher.decide(id, allow),
                 notice = self.publisher.next() => self.tell(notice?)?,
                 () = self.batch.due() => if self.send().await? { return Ok(true) },
