@@ -137,12 +137,15 @@ fn a_stopped_publisher_rotates_at_its_next_start() {
         stream
     };
     let old = start();
+    assert_eq!(start(), old);
     assert_eq!(ward.command(&["rotate"]), ["not running: the next start begins a new stream"]);
     let mark = ward.state().join("rotate");
     assert_eq!(fs::metadata(&mark).unwrap().permissions().mode() & 0o777, 0o600);
     assert_eq!(status(&ward)["rotates_at_start"], true);
-    assert_ne!(start(), old);
+    let new = start();
+    assert_ne!(new, old);
     assert!(!mark.exists());
+    assert_eq!(start(), new);
     assert_eq!(status(&ward).get("rotates_at_start"), None);
 }
 

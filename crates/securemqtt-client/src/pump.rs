@@ -34,11 +34,6 @@ impl Pump {
         Ok(Self { link, events, outbox: VecDeque::new(), connected: false })
     }
 
-    /// Whether there is a connection.
-    pub(crate) fn is_connected(&self) -> bool {
-        self.connected
-    }
-
     /// Subscribes at QoS 1; while there is no connection the next one subscribes to everything anyway.
     pub(crate) fn subscribe(&self, filters: Vec<String>, qos: Qos) -> Result<(), ClientError> {
         if self.connected {
@@ -83,6 +78,16 @@ impl Pump {
     pub(crate) fn try_wake(&mut self) -> Option<Wake> {
         let event = self.events.try_next()?;
         Some(self.note(Some(event)))
+    }
+
+    /// Whether the broker has accepted us.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connected
+    }
+
+    /// Whether no control message waits.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.outbox.is_empty()
     }
 
     /// Hands over everything in the outbox.

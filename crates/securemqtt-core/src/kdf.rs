@@ -28,7 +28,7 @@ secret!(
     ChainingKey, 32
 );
 secret!(
-    /// `ka`: authenticates the ACKs of a session.
+    /// `ka`: authenticates the ACKs, REPORTs and RECEIPTs of a session.
     AckKey, 32
 );
 secret!(
@@ -123,10 +123,14 @@ mod tests {
     use crate::vectors::Vectors;
 
     fn context(vectors: &Vectors, generation: u8) -> TrafficContext {
+        context_of_run(vectors, "stream 1", generation)
+    }
+
+    fn context_of_run(vectors: &Vectors, run: &str, generation: u8) -> TrafficContext {
         TrafficContext {
             publisher: PeerId::from_bytes(vectors.array("identities", "P_id")),
             stream: u32::from_be_bytes(vectors.array("stream 1", "stream_id")),
-            run: vectors.array("stream 1", "run"),
+            run: vectors.array(run, "run"),
             generation,
         }
     }
@@ -200,6 +204,18 @@ mod tests {
             let key = traffic_key_bytes(gs, &context(&vectors, generation), vectors.text(section, "topic"));
             assert_eq!(key[..], vectors.hex(section, "key"), "{section}");
         }
+    }
+
+    #[test]
+    fn a_second_run_of_a_stream_has_keys_of_its_own_as_in_the_vectors() {
+        let vectors = Vectors::repair();
+        let gs = GenerationSecret::new(secret(&vectors, "stream 1", "gs_0"));
+        let at = context_of_run(&vectors, "second run", 0);
+        for section in ["frame 0 of the second run", "first tick of the second run"] {
+            let key = traffic_key_bytes(&gs, &at, vectors.text(section, "topic"));
+            assert_eq!(key[..], vectors.hex(section, "key"), "{section}");
+        }
+        assert_eq!(key_commitment(&gs, &at)[..], vectors.hex("first tick of the second run", "commitment"));
     }
 
     #[test]

@@ -17,6 +17,7 @@ impl App<'_> {
             Notice::Connected => self.connected(),
             Notice::Trouble(trouble) => self.say_warning(trouble),
             Notice::Event(event) => self.event(event),
+            Notice::Moved => Ok(()),
         }
     }
 

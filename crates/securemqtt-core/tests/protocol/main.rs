@@ -2,6 +2,7 @@
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub, reason = "tests")]
 
 // The world of a test, and the attackers in it.
+mod disk;
 mod insider;
 mod network;
 
@@ -22,6 +23,8 @@ mod gaps;
 mod generations;
 /// Duplicated, replayed, forged and lost handshake messages.
 mod handshakes;
+/// A publisher that keeps what it sealed: restarts, crashes, restored copies, twins.
+mod keeping;
 /// What leaked keys open.
 mod leaks;
 /// Frames that arrive before their key.
@@ -34,6 +37,8 @@ mod refusals;
 mod revocations;
 /// New streams: when they start, and who gets them.
 mod rotations;
+/// What is missing is asked for and sent again; a full spool.
+// mod repairs;
 /// Random schedules.
 mod schedules;
 /// Who reads what, in which order things may start.

@@ -13,13 +13,14 @@ mod tables;
 mod tests;
 mod writer;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::{self, JoinHandle};
 
-use securemqtt_core::record::{Change, Record, RestoreError};
-use tokio::sync::{Notify, mpsc};
+use securemqtt_core::record::{Change, Record, RestoreError, Table};
+use tokio::sync::{Notify, mpsc, oneshot};
+use zeroize::Zeroizing;
 
 use super::StateDir;
 use super::error::StateError;
@@ -43,6 +44,8 @@ pub struct Cursor {
 pub struct Loaded {
     /// The engine's records.
     pub records: Vec<Record>,
+    /// The keys of the spool's segments, in order; their bytes stay on disk, see [`Store::fetch`].
+    pub segments: Vec<Vec<u8>>,
     /// The output file's.
     pub cursor: Option<Cursor>,
     /// Whether the last run ended cleanly, or there was none.
@@ -89,8 +92,17 @@ pub enum StoreEvent {
 #[derive(Debug, Default)]
 struct Queue {
     batch: Option<Batch>,
+    reads: Vec<Fetch>,
     last: u64,
     closing: bool,
+}
+
+/// A record that somebody waits for.
+#[derive(Debug)]
+struct Fetch {
+    table: Table,
+    key: Vec<u8>,
+    to: oneshot::Sender<Result<Option<Zeroizing<Vec<u8>>>, String>>,
 }
 
 #[derive(Debug, Default)]
@@ -141,6 +153,23 @@ impl Store {
         queue.last += 1;
         self.shared.wake.notify_one();
         Ticket(queue.last)
+    }
+
+    /// Reads one record as it is when everything submitted so far is stored.
+    pub fn fetch(
+        &self,
+        table: Table,
+        key: Vec<u8>,
+    ) -> impl Future<Output = Result<Option<Zeroizing<Vec<u8>>>, String>> + Send + use<> {
+        let (to, from) = oneshot::channel();
+        self.shared.lock().reads.push(Fetch { table, key, to });
+        self.shared.wake.notify_one();
+        async move { from.await.unwrap_or_else(|_| Err("the database is closed".to_owned())) }
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Whether a batch survives a power cut.

@@ -146,20 +146,34 @@ fn record_key(table: Table, key: &[u8]) -> Vec<u8> {
     [&[table as u8], key].concat()
 }
 
+/// One record.
+pub(super) fn fetch(database: &Database, table: Table, key: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, String> {
+    guarded(|| {
+        let transaction = database.begin_read()?;
+        let found = transaction.open_table(RECORDS)?.get(record_key(table, key).as_slice())?;
+        Ok(found.map(|value| Zeroizing::new(value.value().to_vec())))
+    })
+    .map_err(|trouble| trouble.why())
+}
+
 /// Everything that is stored.
 pub(super) fn read(database: &Database) -> Result<Loaded, String> {
-    let (meta, records) = guarded(|| {
+    let (meta, records, segments) = guarded(|| {
         let transaction = database.begin_read()?;
-        let (mut meta, mut records) = (Vec::new(), Vec::new());
+        let (mut meta, mut records, mut segments) = (Vec::new(), Vec::new(), Vec::new());
         for entry in transaction.open_table(META)?.iter()? {
             let (name, value) = entry?;
             meta.push((name.value().to_owned(), value.value().to_vec()));
         }
         for entry in transaction.open_table(RECORDS)?.iter()? {
             let (key, value) = entry?;
+            if key.value().first() == Some(&(Table::Segment as u8)) {
+                segments.push(key.value()[1..].to_vec());
+                continue;
+            }
             records.push((key.value().to_vec(), Zeroizing::new(value.value().to_vec())));
         }
-        Ok((meta, records))
+        Ok((meta, records, segments))
     })
     .map_err(|trouble| trouble.why())?;
     let field = |name: &str| meta.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_slice());
@@ -177,7 +191,7 @@ pub(super) fn read(database: &Database) -> Result<Loaded, String> {
     });
     let records = records.collect::<Result<_, &str>>().map_err(str::to_owned)?;
     let clean = field("clean") == Some(&[1]);
-    Ok(Loaded { records, cursor: field("cursor").and_then(read_cursor), clean })
+    Ok(Loaded { records, segments, cursor: field("cursor").and_then(read_cursor), clean })
 }
 
 fn read_cursor(bytes: &[u8]) -> Option<Cursor> {

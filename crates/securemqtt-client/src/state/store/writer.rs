@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use redb::Database;
 use tokio::sync::mpsc;
 
-use super::{Batch, Shared, StoreEvent, Ticket, tables};
+use super::{Batch, Fetch, Shared, StoreEvent, Ticket, tables};
 
 /// Transactions under load are gathered for so long.
 const GROUP_EVERY: Duration = Duration::from_millis(5);
@@ -44,16 +44,35 @@ impl Writer {
             self.shared.moved.notify_waiters();
             // Nobody may be listening any more.
             let _ = self.told.send(StoreEvent::Durable(Ticket(last)));
+            self.read();
         }
         Ok(())
     }
 
+    fn read(&mut self) {
+        let reads = std::mem::take(&mut self.shared.lock().reads);
+        for Fetch { table, key, to } in reads {
+            let found = match &self.database {
+                Some(database) => tables::fetch(database, table, &key),
+                None => Err("the database is closed".to_owned()),
+            };
+            let _ = to.send(found);
+        }
+    }
+
     /// Waits for something to store; `None` when all is stored and the end has come.
-    fn next(&self, began: Option<Instant>) -> Option<(Batch, u64)> {
-        let mut queue = self.shared.lock();
+    fn next(&mut self, began: Option<Instant>) -> Option<(Batch, u64)> {
+        let shared = Arc::clone(&self.shared);
+        let mut queue = shared.lock();
         while queue.batch.is_none() {
             if queue.closing {
                 return None;
+            }
+            if !queue.reads.is_empty() {
+                drop(queue);
+                self.read();
+                queue = shared.lock();
+                continue;
             }
             queue = self.shared.wake.wait(queue).unwrap_or_else(PoisonError::into_inner);
         }
@@ -61,7 +80,7 @@ impl Writer {
         if !early.is_zero() && !queue.closing {
             drop(queue);
             thread::sleep(early);
-            queue = self.shared.lock();
+            queue = shared.lock();
         }
         let last = queue.last;
         queue.batch.take().map(|batch| (batch, last))
