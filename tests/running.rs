@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 use crate::broker::{Broker, Setup};
 use crate::parties::{Party, RAW, conversation, introduced, reading};
 use crate::process::{PATIENCE, Running};
+use crate::tail::{can_trace, dying_with_slow};
 
 /// What `status --json` prints.
 fn status(party: &Party) -> Value {
@@ -147,6 +148,33 @@ fn a_stopped_publisher_rotates_at_its_next_start() {
     assert!(!mark.exists());
     assert_eq!(start(), new);
     assert_eq!(status(&ward).get("rotates_at_start"), None);
+}
+
+#[test]
+fn a_rotation_that_was_asked_for_is_not_forgotten_by_a_kill_on_a_slow_disk() {
+    if !can_trace() {
+        return;
+    }
+    let broker = Broker::start();
+    let ward = Party::publisher("ward-7");
+    let start = || {
+        let mut publisher = ward.at(&broker).start();
+        publisher.wait_for("Waiting for a subscriber...");
+        let stream = status(&ward)["stream"].clone();
+        assert_eq!(publisher.interrupt(), 0);
+        stream
+    };
+    let mut old = start();
+    // Taking the mark is a call of the first and then one of the second; the database uses neither.
+    for call in ["unlink", "fsync"] {
+        ward.command(&["rotate"]);
+        let mut dying = dying_with_slow(ward.at(&broker), call, "fdatasync");
+        assert_eq!(dying.wait_exit(PATIENCE), 128 + 9, "{}", dying.output());
+        assert_eq!(ward.state().join("rotate").exists(), call == "unlink");
+        let new = start();
+        assert_ne!(new, old, "it died at {call}");
+        old = new;
+    }
 }
 
 #[test]
