@@ -43,7 +43,8 @@ pub(crate) fn run(cli: &Cli) -> Outcome<Exit> {
     let source = cli.readings.input().open(cli.readings.raw)?;
     let start = Start::new(Role::Publisher, &cli.state, &cli.trust, &cli.broker)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let exit = runtime.block_on(async { App::new(cli, start, source).await?.run().await });
+    // A run is large: it goes on the heap.
+    let exit = runtime.block_on(async { Box::pin(App::new(cli, start, source).await?.run()).await });
     // The input's thread may still be waiting for its next line.
     runtime.shutdown_background();
     exit
