@@ -94,7 +94,6 @@ impl<'a> App<'a> {
         let first_contact = start.first_contact();
         let about = About::new(&start);
         let fingerprint = start.identity.public().fingerprint();
-        let counter = start.state.counter()?;
         let (store, loaded) = Store::open(&start.state)?;
         let cursor = output.resume(loaded.cursor.as_ref(), loaded.clean)?;
         let settings = Settings {
@@ -104,7 +103,6 @@ impl<'a> App<'a> {
             engine: Config { name: start.name, filters: readings.topic.clone(), exclude: selection.leave_out.clone() },
             qos: cli.broker.qos,
             peers: start.peers,
-            counter,
             store,
             loaded,
             cursor,

@@ -55,6 +55,7 @@ fn counted(engine: &Engine) -> Value {
         ("rejected", all.rejected),
         ("forged", all.forged),
         ("missing", all.missing),
+        ("lost", all.lost),
         ("before_grant", all.before_grant),
         ("parking_full", all.parking_full),
         ("rate_limited", all.rate_limited),
