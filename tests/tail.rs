@@ -57,6 +57,13 @@ pub(crate) fn dying_at(program: Program, calls: &str, nth: usize) -> Running {
     program.under(Path::new(STRACE), &options).start()
 }
 
+/// It dies at its first call of `call`, and each of `slow` takes 100 ms.
+pub(crate) fn dying_with_slow(program: Program, call: &str, slow: &str) -> Running {
+    let trace = format!("trace={call},{slow}");
+    let (when, delay) = (format!("inject={call}:signal=KILL:when=1"), format!("inject={slow}:delay_enter=100000"));
+    program.under(Path::new(STRACE), &["-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &when, "-e", &delay]).start()
+}
+
 /// Under strace it is the program that gets the signal, and strace ends with it.
 pub(crate) fn end(mut running: Running, subscriber: &Party, signal: &str) {
     if !running.has_ended() {
