@@ -254,7 +254,7 @@ impl Link {
     pub async fn room(&self) {
         if self.shared.window.acquire().await.is_err() {
             // The end of the link is told by its events.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 
@@ -267,7 +267,7 @@ impl Link {
     pub async fn acknowledged_beyond(&self, mark: u64) {
         if !self.shared.progress.reached(mark + 1).await {
             // The end of the link is told by its events.
-            std::future::pending().await
+            std::future::pending::<()>().await;
         }
     }
 

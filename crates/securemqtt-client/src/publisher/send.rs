@@ -30,7 +30,7 @@ impl Publisher {
     /// Whether the next reading is taken. Where not, [`Publisher::next`] tells when it is.
     pub fn is_ready(&mut self) -> bool {
         let ready = if self.spools {
-            let takes = self.when_full == WhenFull::DropOldest || self.engine.has_room(USUAL, &mut self.out);
+            let takes = self.when_full == WhenFull::DropOldest || self.engine.has_room(USUAL);
             takes && self.engine.unstored() < MAX_UNSTORED
         } else {
             self.backlog.takes_loose() && self.gate.frames().0 == 0
@@ -68,7 +68,7 @@ impl Publisher {
         size: usize,
     ) -> Result<(), PublishError> {
         if self.when_full == WhenFull::DropOldest {
-            self.engine.force_room(size, &mut self.out);
+            self.engine.force_room(size);
             self.backlog.forget_below(self.engine.segments().0);
         }
         let in_memory = self.backlog.bytes() + self.gate.frames().1;

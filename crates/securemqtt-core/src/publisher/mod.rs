@@ -27,6 +27,7 @@ use rand_core::CryptoRng;
 pub use config::Config;
 pub use event::{Counters, Event, Reject};
 pub use repair::Resend;
+use reports::Losses;
 pub use reports::Unreported;
 pub use sealer::{MAX_TOPICS, SealError};
 pub use segment::{SpooledFrame, frames};
@@ -120,6 +121,7 @@ pub struct Publisher {
     /// All frames in segments below were handed to the broker.
     released: u64,
     repair: Repair,
+    losses: Losses,
     /// Whether ticks ask until everything is reported.
     confirming: bool,
     twins: Twins,
@@ -186,6 +188,7 @@ impl Publisher {
             spool: Spool::new(config.spool_max),
             released: 0,
             repair: Repair::new(),
+            losses: Losses::default(),
             confirming: false,
             twins: Twins::default(),
             farewells: Vec::new(),
@@ -302,8 +305,8 @@ impl Publisher {
     }
 
     /// Whether the spool takes a message of so many bytes; what may go for it goes.
-    pub fn has_room(&mut self, bytes: usize, out: &mut Output) -> bool {
-        let has_room = self.spool.has_room(bytes) || self.make_room(bytes, out);
+    pub fn has_room(&mut self, bytes: usize) -> bool {
+        let has_room = self.spool.has_room(bytes) || self.make_room(bytes);
         if !has_room {
             // Whoever holds it up is asked sooner than by the usual ticks.
             self.due.tick = self.due.tick.min(self.last_tick_ms + FULL_TICK_MS);
@@ -312,9 +315,9 @@ impl Publisher {
     }
 
     /// Makes room whatever is lost by it.
-    pub fn force_room(&mut self, bytes: usize, out: &mut Output) {
-        if !self.has_room(bytes, out) {
-            self.drop_oldest(bytes, out);
+    pub fn force_room(&mut self, bytes: usize) {
+        if !self.has_room(bytes) {
+            self.drop_oldest(bytes);
         }
     }
 
@@ -411,6 +414,7 @@ impl Publisher {
             self.due.tick = now.mono_ms + self.config.tick_ms.min(pause);
             out.send.push(self.hello_message(Qos::AtMostOnce));
             self.tick(now, Qos::AtMostOnce, true, false, out);
+            self.tell_losses(out);
         }
         if !self.repair.is_idle() && now.mono_ms >= self.repair_ms {
             self.repair_ms = now.mono_ms + REPAIR_MS;
@@ -423,6 +427,7 @@ impl Publisher {
     pub fn finish(&mut self, now: Now, out: &mut Output) {
         self.is_exact = true;
         self.dirty.run = true;
+        self.tell_losses(out);
         self.tick(now, Qos::AtLeastOnce, true, true, out);
     }
 

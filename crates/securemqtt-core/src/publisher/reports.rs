@@ -1,6 +1,6 @@
 //! REPORT: what a subscriber has, and what it wants again. What all of them have may leave the spool.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 
 use super::roster::Member;
 use super::spool::{Gone, Place};
@@ -58,6 +58,20 @@ pub struct Unreported {
     pub from: u32,
     /// One past the last.
     pub to: u32,
+}
+
+/// What had to leave the spool and was not told of yet: to whom it is lost (to nobody in particular if the broker never
+/// had it), of which topic, from where to where.
+#[derive(Debug, Default)]
+pub(super) struct Losses {
+    spans: BTreeMap<(Option<PeerName>, String, [u8; 5]), (u32, u32)>,
+}
+
+impl Losses {
+    fn note(&mut self, name: Option<&PeerName>, run: [u8; 5], topic: &str, from: u32, to: u32) {
+        let span = self.spans.entry((name.cloned(), topic.to_owned(), run)).or_insert((from, to));
+        *span = (span.0.min(from), span.1.max(to));
+    }
 }
 
 impl Publisher {
@@ -119,57 +133,66 @@ impl Publisher {
 
     /// Lets go what the broker has and every subscriber has reported.
     pub(super) fn trim(&mut self) {
-        while let Some(gone) = {
+        while self.spool.front_is_acknowledged() {
             let roster = &self.roster;
-            self.spool.pop_front_if(|number, spans, unacknowledged| {
-                unacknowledged == 0 && roster.active().all(|(_, member, _)| settled(member, number, spans))
-            })
-        } {
+            let all_have = |number, spans: &_| roster.active().all(|(_, member, _)| settled(member, number, spans));
+            let Some(gone) = self.spool.pop_front_if(all_have) else { return };
             self.after(&gone);
         }
     }
 
     /// Makes room for a reading: what the broker has goes if nobody waits for it who still speaks. It is told as lost to
     /// those who have not reported it.
-    pub(super) fn make_room(&mut self, bytes: usize, out: &mut Output) -> bool {
+    pub(super) fn make_room(&mut self, bytes: usize) -> bool {
         while !self.spool.has_room(bytes) {
+            if !self.spool.front_is_acknowledged() {
+                return false;
+            }
             let roster = &self.roster;
-            let gone = self.spool.pop_front_if(|number, spans, unacknowledged| {
+            let gone = self.spool.pop_front_if(|number, spans| {
                 let holds_up = |member: &Member| !settled(member, number, spans) && !member.reported.is_silent();
-                unacknowledged == 0 && !roster.active().any(|(_, member, _)| holds_up(member))
+                !roster.active().any(|(_, member, _)| holds_up(member))
             });
             let Some(gone) = gone else { return false };
-            self.tell_lost(&gone, out);
+            self.note_lost(&gone);
             self.after(&gone);
         }
         true
     }
 
     /// Drops the oldest, whoever waits for it: a live simulation does not stand still.
-    pub(super) fn drop_oldest(&mut self, bytes: usize, out: &mut Output) {
+    pub(super) fn drop_oldest(&mut self, bytes: usize) {
         while !self.spool.has_room(bytes) {
-            let Some(gone) = self.spool.pop_front_if(|_, _, _| true) else { return };
+            let Some(gone) = self.spool.pop_front_if(|_, _| true) else { return };
             if gone.unacknowledged > 0 {
-                out.events.extend(gone.spans.iter().map(|(_, topic, from, to)| Event::Dropped {
-                    topic: topic.to_string(),
-                    from: *from,
-                    to: *to,
-                }));
+                gone.spans
+                    .iter()
+                    .for_each(|(place, topic, from, to)| self.losses.note(None, place.0, topic, *from, *to));
             } else {
-                self.tell_lost(&gone, out);
+                self.note_lost(&gone);
             }
             self.after(&gone);
         }
     }
 
-    fn tell_lost(&self, gone: &Gone, out: &mut Output) {
+    fn note_lost(&mut self, gone: &Gone) {
         for (_, member, _) in self.roster.active().filter(|(_, member, _)| gone.number >= member.joined) {
             for (place, topic, from, to) in &gone.spans {
                 if !member.reported.has(*place, *from, *to) {
-                    let (name, topic) = (member.name.clone(), topic.to_string());
-                    out.events.push(Event::LostTo(Unreported { name, topic, from: *from, to: *to }));
+                    self.losses.note(Some(&member.name), place.0, topic, *from, *to);
                 }
             }
+        }
+    }
+
+    /// Tells what had to go, together for each topic: with the ticks, for a spool that is full loses something with every
+    /// reading.
+    pub(super) fn tell_losses(&mut self, out: &mut Output) {
+        for ((name, topic, _), (from, to)) in std::mem::take(&mut self.losses.spans) {
+            out.events.push(match name {
+                Some(name) => Event::LostTo(Unreported { name, topic, from, to }),
+                None => Event::Dropped { topic, from, to },
+            });
         }
     }
 

@@ -59,6 +59,8 @@ pub(super) struct Spool {
     first: u64,
     segments: VecDeque<Segment>,
     kept: HashMap<Place, Kept>,
+    /// How many topics of each run are kept.
+    runs: HashMap<[u8; 5], usize>,
     size: usize,
     /// The last segment, while it may grow, and whether it has grown since it was last stored.
     tail: Vec<u8>,
@@ -80,6 +82,7 @@ impl Spool {
             first: 0,
             segments: VecDeque::new(),
             kept: HashMap::new(),
+            runs: HashMap::new(),
             size: 0,
             tail: Vec::new(),
             tail_topic: Arc::from(""),
@@ -168,10 +171,11 @@ impl Spool {
 
     fn index(&mut self, number: u64, frame: &SpooledFrame<'_>) {
         let place = (frame.run, topic_hash(frame.topic));
-        let kept = self
-            .kept
-            .entry(place)
-            .or_insert_with(|| Kept { topic: Arc::from(frame.topic), stretches: VecDeque::new() });
+        let runs = &mut self.runs;
+        let kept = self.kept.entry(place).or_insert_with(|| {
+            *runs.entry(frame.run).or_default() += 1;
+            Kept { topic: Arc::from(frame.topic), stretches: VecDeque::new() }
+        });
         match kept.stretches.back_mut() {
             Some(last) if last.segment == number && last.to == frame.from => last.to = frame.to,
             _ => {
@@ -224,8 +228,13 @@ impl Spool {
         self.acknowledged = at;
     }
 
-    /// The front segment goes if `may` says so of its places and its frames that are not acknowledged.
-    pub(super) fn pop_front_if(&mut self, may: impl FnOnce(u64, &[(Place, u32, u32)], u32) -> bool) -> Option<Gone> {
+    /// Whether the broker has all of the front segment.
+    pub(super) fn front_is_acknowledged(&self) -> bool {
+        self.segments.front().is_some_and(|segment| segment.unacknowledged == 0)
+    }
+
+    /// The front segment goes if `may` says so of its places.
+    pub(super) fn pop_front_if(&mut self, may: impl FnOnce(u64, &[(Place, u32, u32)]) -> bool) -> Option<Gone> {
         let segment = self.segments.front()?;
         let first = self.first;
         let stretch = |place: &Place| self.kept.get(place)?.stretches.front().filter(|front| front.segment == first);
@@ -234,7 +243,7 @@ impl Spool {
             .iter()
             .filter_map(|place| stretch(place).map(|stretch| (*place, stretch.from, stretch.to)))
             .collect();
-        if !may(first, &spans, segment.unacknowledged) {
+        if !may(first, &spans) {
             return None;
         }
         Some(self.pop_front(&spans))
@@ -248,6 +257,7 @@ impl Spool {
             gone.spans.push((place, Arc::clone(&kept.topic), from, to));
             if kept.stretches.is_empty() {
                 self.kept.remove(&place);
+                self.forget_topic(place.0);
             }
         }
         if let Some(segment) = self.segments.pop_front() {
@@ -265,6 +275,15 @@ impl Spool {
         gone
     }
 
+    fn forget_topic(&mut self, run: [u8; 5]) {
+        if let Some(topics) = self.runs.get_mut(&run) {
+            *topics -= 1;
+            if *topics == 0 {
+                self.runs.remove(&run);
+            }
+        }
+    }
+
     /// Says how far a topic can be sent again.
     pub(super) fn first_kept(&self, run: [u8; 5], position: &TopicPosition) -> u32 {
         let kept = self.kept.get(&(run, topic_hash(&position.topic)));
@@ -273,7 +292,7 @@ impl Spool {
 
     /// Whether anything of a run is kept.
     pub(super) fn keeps(&self, run: [u8; 5]) -> bool {
-        self.kept.keys().any(|(kept, _)| *kept == run)
+        self.runs.contains_key(&run)
     }
 
     /// The first stretch of a range that is kept, within one segment.

@@ -22,12 +22,21 @@ pub(super) const REMEMBER_MS: u64 = 60_000;
 pub(super) struct Twins {
     /// The last number of our own run's ticks that came back.
     echoed: Option<u32>,
-    /// Runs under our streams that are not ours, with the highest number of their ticks.
-    others: HashMap<[u8; 5], u32>,
+    /// Runs under our streams that are not ours.
+    others: HashMap<[u8; 5], Other>,
     /// Whether the stream was rotated for it: once is enough.
     restored: bool,
     /// The stream before a switch, for some time.
     pub(super) before: Option<Before>,
+}
+
+/// A run that is not ours.
+#[derive(Clone, Copy, Debug, Default)]
+struct Other {
+    /// The highest number of its ticks.
+    seq: u32,
+    /// Whether it was told of.
+    told: bool,
 }
 
 /// A stream that was in use.
@@ -67,18 +76,20 @@ impl Publisher {
         }
         let Some(foreign) = self.open_foreign(&header, header_len, message) else { return };
         let seen = self.twins.others.get(&header.run).copied();
-        if self.twins.others.len() < MAX_OTHERS || seen.is_some() {
-            self.twins.others.insert(header.run, seen.unwrap_or(0).max(header.seq));
-        }
         // It was sealed after our start, or goes on: whoever seals it runs now.
-        let lives = foreign.clock_ms > self.started_unix_ms || seen.is_some_and(|seen| header.seq > seen);
-        if lives {
+        let lives = foreign.clock_ms > self.started_unix_ms || seen.is_some_and(|seen| header.seq > seen.seq);
+        let before = seen.unwrap_or_default();
+        if self.twins.others.len() < MAX_OTHERS || seen.is_some() {
+            let other = Other { seq: before.seq.max(header.seq), told: before.told || lives };
+            self.twins.others.insert(header.run, other);
+        }
+        if lives && !before.told {
             // A copy that is a generation or a stream behind does not see ours: then we are the ones who end.
             let we_end = foreign.of_the_stream_before
                 || header.generation > self.sealer.stream().generation()
                 || self.sealer.run() > header.run;
             out.events.push(Event::Twin { we_end });
-        } else if !std::mem::replace(&mut self.twins.restored, true) {
+        } else if !lives && !std::mem::replace(&mut self.twins.restored, true) {
             out.events.push(Event::Restored);
             self.rotate(now, rng, out);
         }

@@ -13,7 +13,8 @@ use zeroize::Zeroizing;
 
 use super::super::atomic;
 use super::super::identity::refuse_open_mode;
-use super::{Batch, Cursor, Loaded, StateError};
+use super::queue::{Pending, Place, Value};
+use super::{Cursor, Loaded, StateError};
 
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
@@ -60,12 +61,15 @@ fn directory(path: &Path) -> &Path {
 pub(super) enum Trouble {
     Damaged(String),
     Disk(io::Error),
+    /// Somebody has it open: who left a store behind on a disk that hangs, for one.
+    Held,
 }
 
 impl Trouble {
     pub(super) fn of(self, path: &Path) -> StateError {
         let path = path.to_owned();
         match self {
+            Self::Held => StateError::Locked { path, holder: None },
             Self::Damaged(why) => StateError::Database { path, why },
             Self::Disk(source) => StateError::Write { path, source },
         }
@@ -74,6 +78,7 @@ impl Trouble {
     pub(super) fn why(&self) -> String {
         match self {
             Self::Damaged(why) => why.clone(),
+            Self::Held => "another process has it open".to_owned(),
             Self::Disk(error) if error.kind() == io::ErrorKind::StorageFull => {
                 "the disk is full; free some space".to_owned()
             }
@@ -99,6 +104,7 @@ fn judge(error: redb::Error) -> Trouble {
             Trouble::Damaged("it is cut short".to_owned())
         }
         redb::Error::Io(error) => Trouble::Disk(error),
+        redb::Error::DatabaseAlreadyOpen => Trouble::Held,
         error => Trouble::Damaged(error.to_string()),
     }
 }
@@ -115,24 +121,24 @@ fn initialise(database: &Database) -> Result<(), redb::Error> {
 }
 
 /// One transaction.
-pub(super) fn store(database: &Database, batch: &Batch) -> Result<(), String> {
+pub(super) fn store(database: &Database, batch: &Pending) -> Result<(), String> {
     guarded(|| write(database, batch)).map_err(|trouble| trouble.why())
 }
 
-fn write(database: &Database, batch: &Batch) -> Result<(), redb::Error> {
+fn write(database: &Database, batch: &Pending) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     {
         let mut records = transaction.open_table(RECORDS)?;
-        for change in &batch.changes {
-            let key = record_key(change.table, &change.key);
-            match &change.value {
+        for ((table, key), value) in batch.changes() {
+            let key = record_key(*table, key);
+            match value {
                 Some(value) => drop(records.insert(key.as_slice(), value.as_slice())?),
                 None => drop(records.remove(key.as_slice())?),
             }
         }
         let mut meta = transaction.open_table(META)?;
-        if let Some(Cursor { device, inode, length }) = batch.cursor {
-            let place = [device, inode, length].map(u64::to_be_bytes).concat();
+        if let Some(Cursor { device, inode, length }) = &batch.cursor {
+            let place = [*device, *inode, *length].map(u64::to_be_bytes).concat();
             meta.insert("cursor", place.as_slice())?;
         }
         if let Some(clean) = batch.clean {
@@ -147,10 +153,10 @@ fn record_key(table: Table, key: &[u8]) -> Vec<u8> {
 }
 
 /// One record.
-pub(super) fn fetch(database: &Database, table: Table, key: &[u8]) -> Result<Option<Zeroizing<Vec<u8>>>, String> {
+pub(super) fn fetch(database: &Database, (table, key): &Place) -> Result<Option<Value>, String> {
     guarded(|| {
         let transaction = database.begin_read()?;
-        let found = transaction.open_table(RECORDS)?.get(record_key(table, key).as_slice())?;
+        let found = transaction.open_table(RECORDS)?.get(record_key(*table, key).as_slice())?;
         Ok(found.map(|value| Zeroizing::new(value.value().to_vec())))
     })
     .map_err(|trouble| trouble.why())

@@ -1,4 +1,4 @@
-use securemqtt_core::publisher::{Event, Output};
+use securemqtt_core::publisher::Event;
 use securemqtt_core::record::Table;
 use securemqtt_core::wire::Kind;
 use securemqtt_core::{Qos, subscriber};
@@ -74,35 +74,39 @@ fn the_spool_is_emptied_by_reports_and_stays_so_on_disk() {
 fn a_full_spool_waits_for_one_who_speaks_and_not_for_one_who_is_silent() {
     let (mut net, ..) = Net::keeping_with(64 << 10);
     net.adversary(|sent, to| if to == Who::S(0) || is(sent, Kind::Report) { Fate::Drop } else { Fate::Deliver });
-    let mut out = Output::default();
     let mut sent = 0;
-    while net.publishers[0].engine.has_room(1_000, &mut out) {
+    while net.publishers[0].engine.has_room(1_000) {
         net.send(0, "t/a", "x".repeat(1_000).as_bytes());
         sent += 1;
         assert!(sent < 100, "the spool has a bound");
     }
-    assert!(out.events.is_empty(), "nobody has lost anything yet");
+    let told = |net: &Net| {
+        let lost = |event: &&Event| matches!(event, Event::LostTo(_) | Event::Dropped { .. });
+        net.publishers[0].events.iter().filter(lost).count()
+    };
+    assert_eq!(told(&net), 0, "nobody has lost anything yet");
     let mut waited = 0;
-    while !net.publishers[0].engine.has_room(1_000, &mut out) {
+    while !net.publishers[0].engine.has_room(1_000) {
         net.run(1_000);
         waited += 1;
         assert!(waited < 30, "one subscriber that is away does not stop a plant");
     }
     assert!(waited >= 4, "it was asked three times: {waited}");
-    let lost = out.events.iter().filter(|event| matches!(event, Event::LostTo(_))).count();
-    assert!(lost > 0, "{:?}", out.events);
+    net.run(11_000);
+    assert_eq!(told(&net), 1, "together, not one by one: {:?}", net.publishers[0].events);
     // What the broker has not acknowledged does not go for anybody.
-    let mut out = Output::default();
     let node = &mut net.publishers[0];
-    while node.engine.has_room(1_000, &mut out) {
+    while node.engine.has_room(1_000) {
         node.engine.spool("t/a", &[&[0; 1_000]], Qos::AtLeastOnce, false).unwrap();
     }
     let before = node.engine.segments().0;
-    assert!(!node.engine.has_room(1_000, &mut out));
+    assert!(!node.engine.has_room(1_000));
     // Only a live simulation drops that, and says so.
-    node.engine.force_room(1_000, &mut out);
+    node.engine.force_room(1_000);
     assert!(node.engine.segments().0 > before);
-    assert!(out.events.iter().any(|event| matches!(event, Event::Dropped { .. })), "{:?}", out.events);
+    net.run(11_000);
+    let events = &net.publishers[0].events;
+    assert!(events.iter().any(|event| matches!(event, Event::Dropped { .. })), "{events:?}");
 }
 
 #[test]
@@ -111,9 +115,8 @@ fn what_the_spool_no_longer_has_is_told_as_lost() {
     net.send(0, "t/a", b"first");
     net.settle();
     net.adversary(|sent, to| if to == Who::S(0) || is(sent, Kind::Report) { Fate::Drop } else { Fate::Deliver });
-    let mut out = Output::default();
     for _ in 0..200 {
-        net.publishers[0].engine.force_room(1_000, &mut out);
+        net.publishers[0].engine.force_room(1_000);
         net.send(0, "t/a", "x".repeat(1_000).as_bytes());
     }
     net.adversary = None;
