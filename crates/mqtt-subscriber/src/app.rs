@@ -89,7 +89,7 @@ impl<'a> App<'a> {
         let first_contact = start.first_contact();
         let fingerprint = start.identity.public().fingerprint();
         let counter = start.state.counter()?;
-        let (store, loaded) = Store::open(&start.state)?;
+        let (store, loaded) = Store::open(&start.state, start.state_key.as_ref())?;
         let cursor = output.resume(loaded.cursor.as_ref(), loaded.clean)?;
         let settings = Settings {
             broker: start.broker,
