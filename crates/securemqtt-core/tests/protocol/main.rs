@@ -38,7 +38,7 @@ mod revocations;
 /// New streams: when they start, and who gets them.
 mod rotations;
 /// What is missing is asked for and sent again; a full spool.
-// mod repairs;
+// mod spools;
 /// Random schedules.
 mod schedules;
 /// Who reads what, in which order things may start.
