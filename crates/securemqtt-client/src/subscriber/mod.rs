@@ -106,7 +106,6 @@ pub struct Subscriber {
     rng: OsRng,
     qos: Qos,
     peers: PeersFile,
-    counter: CounterLease,
     out: Output,
     told: VecDeque<Told>,
     parked: Parked,
@@ -130,10 +129,9 @@ impl Subscriber {
     /// # Errors
     /// If the broker's options cannot work.
     pub fn start(settings: Settings) -> Result<Self, ClientError> {
-        let sctr = settings.counter.reserved();
         let (clock, mut rng) = (Clock::start(), rng());
         let Settings { identity, trust, engine: config, store, loaded, cursor, .. } = settings;
-        let engine = Engine::restore(identity, trust, config, &loaded.records, sctr, clock.now(), &mut rng)
+        let engine = Engine::restore(identity, trust, config, &loaded.records, clock.now(), &mut rng)
             .map_err(|error| store.damaged(&error))?;
         let first = store.submit(Batch { clean: Some(false), cursor, ..Batch::default() });
         Ok(Self {
@@ -143,7 +141,6 @@ impl Subscriber {
             rng,
             qos: settings.qos,
             peers: settings.peers,
-            counter: settings.counter,
             out: Output::default(),
             told: VecDeque::new(),
             parked: Parked::default(),
@@ -315,11 +312,8 @@ impl Subscriber {
         self.pump.subscribe(readings, self.qos)
     }
 
-    /// Passes on what the engine has left: the counter first, for nothing may be sent before it is durable.
+    /// Passes on what the engine has left.
     fn settle(&mut self) -> Result<(), ClientError> {
-        if let Some(upto) = self.out.reserve_counter.take() {
-            self.counter.reserve(upto)?;
-        }
         let filters = std::mem::take(&mut self.out.subscribe);
         self.subscribe(filters)?;
         self.sends.append(&mut self.out.send);

@@ -11,12 +11,8 @@ use crate::identity::PeerId;
 use crate::kdf;
 use crate::stream::Signed;
 use crate::topic::Control;
-use crate::wire::{FrameHeader, Kind, MAX_TICK_LEN, RunPositions, TickBody, WireError};
+use crate::wire::{FrameHeader, Kind, MAX_TICK_LEN, TickBody, WireError};
 
-/// Publishers that may claim one run number: each is tried, so that nobody squats a run.
-const MAX_CANDIDATES: usize = 4;
-/// Runs of one publisher that are open at a time.
-const MAX_RUNS: usize = 64;
 /// The pause between handshakes that ticks of unknown streams cause, after the first few.
 const STRAY_MS: u64 = 10_000;
 /// A signature is checked at least this often.
@@ -73,6 +69,9 @@ impl Subscriber {
         }
         if check {
             self.apply(id, &tick, now, out);
+            if tick.body.report_wanted {
+                self.note_asking(id, &tick.body.runs, now, rng);
+            }
         }
         if self.is_news(id, header) {
             self.beat(id, tick.body.last, now, out);
@@ -91,9 +90,9 @@ impl Subscriber {
     ) -> Option<OpenedTick> {
         let topic = Control::Tick.topic(id);
         let aad = [&message[..header_len], topic.as_bytes()].concat();
-        let held = self.stream_order.iter().rev().filter(|(publisher, _)| *publisher == id);
-        for (age, at) in held.enumerate().filter(|(_, (_, stream))| known.is_none_or(|known| known == *stream)) {
-            let Some(stream) = self.streams.get(at) else { continue };
+        let held = self.peers.get(&id)?.streams.iter().rev().enumerate();
+        for (age, stream) in held.filter(|(_, stream)| known.is_none_or(|known| known == **stream)) {
+            let Some(stream) = self.streams.get(&(id, *stream)) else { continue };
             // Only the newest stream may be far behind: a forged tick costs no more than that.
             let steps = if age == 0 { TICK_STEPS } else { FRAME_STEPS };
             let Ok(derived) = stream.derive(header.generation, steps) else { continue };
@@ -165,7 +164,13 @@ impl Subscriber {
         let steps = stream.is_some_and(|stream| stream.announced() < tick.header.generation);
         // A number out of turn: a tick was lost, or this one is a replay, or the one before was forged.
         let in_turn = run.seen.checked_add(1) == Some(tick.header.seq);
-        opens || tick.body.last || contradicts || steps || !in_turn || checked_ms + CHECK_MS <= now.mono_ms
+        opens
+            || tick.body.last
+            || tick.body.report_wanted
+            || contradicts
+            || steps
+            || !in_turn
+            || checked_ms + CHECK_MS <= now.mono_ms
     }
 
     pub(super) fn find_run(&self, id: PeerId, number: [u8; 5]) -> Option<&Run> {
@@ -202,20 +207,5 @@ impl Subscriber {
         if let Some(run) = run_mut(&mut self.runs, id, tick.header.run) {
             run.tick = Some((tick.header.seq, now.mono_ms));
         }
-    }
-
-    /// Opens a run if it is new and its stream is held. Returns whether it is new.
-    fn open_run(&mut self, id: PeerId, positions: &RunPositions) -> bool {
-        if self.find_run(id, positions.run).is_some() || !self.streams.contains_key(&(id, positions.stream)) {
-            return false;
-        }
-        let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.runs < MAX_RUNS) else { return false };
-        let candidates = self.runs.entry(positions.run).or_default();
-        if candidates.len() >= MAX_CANDIDATES {
-            return false;
-        }
-        peer.runs += 1;
-        candidates.push(Run::new(id, positions.stream));
-        true
     }
 }

@@ -1,7 +1,8 @@
 //! Protocol behaviour, with peers in memory and an adversarial network: no socket, no sleep.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub, reason = "tests")]
 
-// The world of a test, and the attackers in it.
+// The world of a test, the attackers in it, and a publisher that does as it is told.
+mod by_hand;
 mod disk;
 mod insider;
 mod network;
@@ -33,6 +34,8 @@ mod parking;
 mod pulse;
 /// Who is refused, and what each side is told.
 mod refusals;
+/// What is missing is asked for again.
+mod repairs;
 /// What a revoked subscriber still can do.
 mod revocations;
 /// New streams: when they start, and who gets them.
