@@ -88,7 +88,6 @@ impl<'a> App<'a> {
         let selection = readings.selection();
         let first_contact = start.first_contact();
         let fingerprint = start.identity.public().fingerprint();
-        let counter = start.state.counter()?;
         let (store, loaded) = Store::open(&start.state, start.state_key.as_ref())?;
         let cursor = output.resume(loaded.cursor.as_ref(), loaded.clean)?;
         let settings = Settings {
@@ -98,7 +97,6 @@ impl<'a> App<'a> {
             engine: Config { name: start.name, filters: readings.topic.clone(), exclude: selection.leave_out.clone() },
             qos: cli.broker.qos,
             peers: start.peers,
-            counter,
             store,
             loaded,
             cursor,

@@ -212,7 +212,6 @@ fn start_subscriber(state: &StateDir, port: u16) -> Outcome<Subscriber> {
         },
         qos: Qos::AtLeastOnce,
         peers: state.known_peers(),
-        counter: state.counter()?,
         store,
         loaded,
         cursor: None,

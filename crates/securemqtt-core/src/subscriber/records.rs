@@ -47,7 +47,7 @@ pub(super) fn encode_peer(peer: &Peer) -> Vec<u8> {
 pub(super) fn encode_stream(stream: &HeldStream, order: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(48 + 33 * stream.kept().len());
     out.push(version_of(Table::Stream));
-    out.push(u8::from(stream.signed_frames) | u8::from(stream.owed) << 1);
+    out.push(u8::from(stream.signed_frames) | u8::from(stream.owes_later()) << 1);
     out.extend_from_slice(stream.verifier.as_bytes());
     out.push(stream.announced());
     out.extend_from_slice(&u32::try_from(order).unwrap_or(u32::MAX).to_be_bytes());

@@ -4,6 +4,7 @@ use rand_core::CryptoRng;
 
 use super::runs::{Run, run_mut};
 use super::streams::{FRAME_STEPS, TICK_STEPS};
+use super::verdicts::Opened;
 use super::{Event, Output, Reject, Subscriber};
 use crate::Now;
 use crate::handshake::HandshakeError;
@@ -193,16 +194,26 @@ impl Subscriber {
         }
         // A tick that was held back on its way accuses nobody of what it could not know.
         let sealed_ms = self.peers.get_mut(&id).map_or(0, |peer| peer.pulse.sealed_ms(tick.body.clock_ms, now.mono_ms));
-        for (index, positions) in tick.body.runs.iter().enumerate() {
-            let opened = self.open_run(id, positions);
+        // The older ones first, so that frames that waited for them are not overtaken.
+        for (index, positions) in tick.body.runs.iter().enumerate().rev() {
+            let stream = self.streams.get(&(id, positions.stream));
+            let owed = stream.is_some_and(|stream| stream.owes(index == 0, now.mono_ms));
+            let opened = match self.open_run(id, positions) {
+                false => Opened::Before,
+                true if owed => Opened::Owed,
+                true => Opened::UnderWay,
+            };
             let mut positions = positions.clone();
             positions
                 .topics
                 .extend(self.find_run(id, positions.run).map(|run| run.unnamed(&tick.body, index)).unwrap_or_default());
             self.take_positions(id, &positions, sealed_ms, opened, now, out);
-            if opened {
+            if opened != Opened::Before {
                 self.unpark(positions.run, now, out);
             }
+        }
+        if let Some(stream) = self.streams.get_mut(&(id, tick.stream)) {
+            stream.note_tick(now.mono_ms);
         }
         if let Some(run) = run_mut(&mut self.runs, id, tick.header.run) {
             run.tick = Some((tick.header.seq, now.mono_ms));

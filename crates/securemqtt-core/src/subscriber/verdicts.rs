@@ -11,24 +11,34 @@ use crate::wire::{RunPositions, TickBody, TopicPosition};
 /// How long an accepted frame may stay unannounced, before a tick that is sealed after it makes it a forgery.
 const UNANNOUNCED_MS: u64 = 5_000;
 
+/// What a tick does to a run that it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opened {
+    /// It was open before.
+    Before,
+    /// It is new, and all of it is owed to us.
+    Owed,
+    /// It is new, and was under way before we could read it.
+    UnderWay,
+}
+
 impl Subscriber {
     pub(super) fn take_positions(
         &mut self,
         id: PeerId,
         positions: &RunPositions,
         sealed_ms: u64,
-        opened: bool,
+        opened: Opened,
         now: Now,
         out: &mut Output,
     ) {
-        let owed = self.streams.get(&(id, positions.stream)).is_some_and(|stream| stream.owed);
         for position in positions.topics.iter().filter(|position| self.wants(&position.topic)).collect::<Vec<_>>() {
             let Some(run) = run_mut(&mut self.runs, id, positions.run) else { return };
             if run.topics.len() >= MAX_TOPICS && !run.topics.contains_key(&position.topic) {
                 continue;
             }
             let state = run.topics.entry(position.topic.clone()).or_default();
-            if opened && !owed {
+            if opened == Opened::UnderWay {
                 // The run was under way before we could read it.
                 state.baseline = position.next;
             }
@@ -37,7 +47,10 @@ impl Subscriber {
             state.first_kept = state.first_kept.max(position.first_kept);
             let forged = state.check(position, sealed_ms, now.mono_ms);
             let lost = state.lose();
-            if opened || !lost.is_empty() || before != (state.announced, state.baseline, state.forged_to) {
+            if opened != Opened::Before
+                || !lost.is_empty()
+                || before != (state.announced, state.baseline, state.forged_to)
+            {
                 self.dirty.topic(id, positions.run, &position.topic, state);
             }
             if state.has_untold(state.announced) {

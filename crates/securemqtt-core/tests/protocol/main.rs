@@ -1,7 +1,7 @@
 //! Protocol behaviour, with peers in memory and an adversarial network: no socket, no sleep.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub, reason = "tests")]
 
-// The world of a test, the attackers in it, and a publisher that does as it is told.
+// The world of a test, the attackers in it, a publisher's disk, and one that does as it is told.
 mod by_hand;
 mod disk;
 mod insider;
@@ -40,12 +40,12 @@ mod repairs;
 mod revocations;
 /// New streams: when they start, and who gets them.
 mod rotations;
-/// What is missing is asked for and sent again; a full spool.
-// mod spools;
 /// Random schedules.
 mod schedules;
 /// Who reads what, in which order things may start.
 mod sessions;
+/// What is missing is asked for and sent again; a full spool.
+mod spools;
 /// Random and mutated messages.
 mod totality;
 /// Strangers, first peers and a person's decision.
