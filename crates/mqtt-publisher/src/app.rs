@@ -87,7 +87,7 @@ impl<'a> App<'a> {
         let about = About::new(&start);
         let fingerprint = start.identity.public().fingerprint();
         let topic = cli.readings.topic.clone().unwrap_or_else(|| format!("telemetry/{}", start.name));
-        let (store, loaded) = Store::open(&start.state)?;
+        let (store, loaded) = Store::open(&start.state, start.state_key.as_ref())?;
         let is_live = cli.readings.input() == Input::Vitals;
         let settings = Settings {
             broker: start.broker,

@@ -94,7 +94,7 @@ impl<'a> App<'a> {
         let first_contact = start.first_contact();
         let about = About::new(&start);
         let fingerprint = start.identity.public().fingerprint();
-        let (store, loaded) = Store::open(&start.state)?;
+        let (store, loaded) = Store::open(&start.state, start.state_key.as_ref())?;
         let cursor = output.resume(loaded.cursor.as_ref(), loaded.clean)?;
         let settings = Settings {
             broker: start.broker,

@@ -67,7 +67,12 @@ mod tests {
     use super::*;
 
     fn state(dir: &Path) -> StateArgs {
-        StateArgs { name: Some("meter-7".parse().unwrap()), state_dir: Some(dir.to_owned()), known_peers: None }
+        StateArgs {
+            name: Some("meter-7".parse().unwrap()),
+            state_dir: Some(dir.to_owned()),
+            state_key_file: None,
+            known_peers: None,
+        }
     }
 
     #[test]

@@ -280,7 +280,12 @@ mod tests {
     #[test]
     fn a_change_reaches_the_file() {
         let directory = tempfile::tempdir().unwrap();
-        let state = StateArgs { name: None, state_dir: Some(directory.path().join("state")), known_peers: None };
+        let state = StateArgs {
+            name: None,
+            state_dir: Some(directory.path().join("state")),
+            state_key_file: None,
+            known_peers: None,
+        };
         let args = PeersArgs { json: false, command: add("meter-7", 7) };
         run(&args, &state, Role::Publisher).unwrap();
         let text = fs::read_to_string(directory.path().join("state/known_peers")).unwrap();
