@@ -26,7 +26,12 @@ pub(crate) fn lines(file: &Path) -> Vec<String> {
 pub(crate) fn wait_until(file: &Path, holds: impl Fn(usize) -> bool, wanted: &str) {
     let deadline = Instant::now() + PATIENCE;
     while !holds(lines(file).len()) {
-        assert!(Instant::now() < deadline, "{} lines in the file, not {wanted}: {:?}", lines(file).len(), lines(file).iter().rev().take(3).collect::<Vec<_>>());
+        assert!(
+            Instant::now() < deadline,
+            "{} lines in the file, not {wanted}: {:?}",
+            lines(file).len(),
+            lines(file).iter().rev().take(3).collect::<Vec<_>>()
+        );
         thread::sleep(LOOK);
     }
 }

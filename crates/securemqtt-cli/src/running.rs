@@ -78,7 +78,7 @@ mod tests {
     use crate::store;
 
     fn state(dir: &Path) -> StateArgs {
-        StateArgs { name: None, state_dir: Some(dir.to_owned()), known_peers: None }
+        StateArgs { name: None, state_dir: Some(dir.to_owned()), known_peers: None, state_key_file: None }
     }
 
     #[test]

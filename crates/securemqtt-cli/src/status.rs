@@ -209,7 +209,7 @@ mod tests {
         let directory = tempfile::tempdir().unwrap();
         let dir = directory.path().join("state");
         let key = store::generate_identity(&dir).unwrap();
-        let state = StateArgs { name: None, state_dir: Some(dir.clone()), known_peers: None };
+        let state = StateArgs { name: None, state_dir: Some(dir.clone()), known_peers: None, state_key_file: None };
         let status = || from_outside(&dir, &key, &state, Role::Publisher).unwrap();
         let first = status();
         assert_eq!(
