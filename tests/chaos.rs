@@ -8,7 +8,7 @@
 //! | `SECUREMQTT_CHAOS_SEED` | what happens when and to whom; it is printed at the start | the clock |
 //! | `SECUREMQTT_CHAOS_KILLS` | go on until so many were killed in each setting | no aim |
 //! | `SECUREMQTT_CHAOS_SECONDS` | and no longer than this | 20; 3600 with an aim |
-//! | `SECUREMQTT_CHAOS_VICTIMS` | `all`, or some of `subscriber,publisher,broker,network` | what the setting promises |
+//! | `SECUREMQTT_CHAOS_VICTIMS` | `all`, or some of `subscriber,publisher,broker,network` | `all` |
 
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, reason = "a failed test is a panic")]
 #![allow(dead_code, unused_imports, reason = "the harness offers more verbs than one subject needs")]

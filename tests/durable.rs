@@ -1,5 +1,4 @@
 use std::fs;
-use std::io::Write as _;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -9,67 +8,10 @@ use tempfile::TempDir;
 use crate::broker::{Broker, Setup};
 use crate::eavesdropper::{Eavesdropper, Heard};
 use crate::parties::{EXCHANGED, KEYED, Party, RAW, introduced, reading, readings};
-use crate::process::{PATIENCE, Program, Running, send_signal};
-
-/// Between two looks at a file.
-const LOOK: Duration = Duration::from_millis(5);
-const STRACE: &str = "/usr/bin/strace";
-
-/// A broker that drops nothing of a subscriber that is away.
-fn patient_broker() -> Option<Broker> {
-    Setup::new().line("max_queued_messages 0").start()
-}
-
-fn lines(file: &Path) -> Vec<String> {
-    fs::read_to_string(file).unwrap_or_default().lines().map(str::to_owned).collect()
-}
-
-fn wait_until(file: &Path, holds: impl Fn(usize) -> bool, wanted: &str) {
-    let deadline = Instant::now() + PATIENCE;
-    while !holds(lines(file).len()) {
-        assert!(Instant::now() < deadline, "{} lines in the file, not {wanted}", lines(file).len());
-        thread::sleep(LOOK);
-    }
-}
-
-fn wait_for_lines(file: &Path, count: usize) {
-    wait_until(file, |lines| lines >= count, &count.to_string());
-}
-
-fn wait_until_empty(file: &Path) {
-    wait_until(file, |lines| lines == 0, "none");
-}
-
-/// Whether there is strace; where not, a line on stderr says what was skipped.
-fn can_trace() -> bool {
-    let here = Path::new(STRACE).exists();
-    if !here {
-        let test = thread::current();
-        let why = format!("{}: SKIPPED, there is no strace\n", test.name().unwrap_or_default());
-        std::io::stderr().write_all(why.as_bytes()).unwrap();
-    }
-    here
-}
-
-/// It dies at its n-th call of these.
-fn dying_at(program: Program, calls: &str, nth: usize) -> Running {
-    let (trace, when) = (format!("trace={calls}"), format!("inject={calls}:signal=KILL:when={nth}"));
-    let options = ["-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &when];
-    program.under(Path::new(STRACE), &options).start()
-}
-
-/// Under strace it is the program that gets the signal, and strace ends with it.
-fn end(mut running: Running, subscriber: &Party, signal: &str) {
-    if !running.has_ended() {
-        let pid = fs::read_to_string(subscriber.state().join("lock")).unwrap();
-        send_signal(signal, pid.trim().parse().unwrap());
-    }
-    running.wait_exit(PATIENCE);
-}
-
-fn writing(subscriber: &Party, broker: &Broker, file: &Path) -> Program {
-    subscriber.at(broker).args(RAW).args(["-o", file.to_str().unwrap()])
-}
+use crate::process::{PATIENCE, Running};
+use crate::tail::{
+    LOOK, STRACE, can_trace, dying_at, end, lines, patient_broker, wait_for_lines, wait_until_empty, writing,
+};
 
 #[test]
 fn killed_again_and_again_it_writes_each_reading_once_and_in_order() {

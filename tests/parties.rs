@@ -5,6 +5,8 @@ use std::path::PathBuf;
 use crate::broker::Broker;
 use crate::process::{Home, PATIENCE, Program, Running};
 
+/// What both say after a restart with sessions from before.
+pub(crate) const KEPT: &str = "Keys kept from before: ";
 /// What a publisher says when a subscriber has confirmed the key exchange.
 pub(crate) const EXCHANGED: &str = "ECDH key exchange completed";
 /// What a subscriber says when it has a publisher's keys: new ones, or those from before its restart.

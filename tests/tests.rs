@@ -17,6 +17,8 @@ mod mitm;
 mod parties;
 /// The real programs as child processes, with or without a terminal.
 mod process;
+/// What a subscriber wrote to a file, and programs that die exactly at a durable write.
+mod tail;
 /// A private certificate authority and what it signs.
 mod tls;
 
@@ -44,10 +46,14 @@ mod outages;
 mod readme;
 /// A changed key, an unknown subscriber, a revoked one: told why, and what the remedy is.
 mod refusals;
+/// What is asked of running programs, and of stopped ones: status, rotate, a change of the peers.
+mod running;
 /// What an eavesdropper with a whole session can find in it, and what a log tells: nothing.
 mod secrecy;
 /// The demo to the letter, both start orders, restarts of either side.
 mod sessions;
+/// A publisher that is stopped, killed and cut off: what it took is delivered once, or named.
+mod spool;
 /// What can be wrong with the state directory and the configuration: each with its message and exit code.
 mod state;
 /// Every way to a broker: versions, passwords, TLS, certificates, WebSocket, unix socket, the TLS example.

@@ -7,7 +7,7 @@
 
 It shares no code with the Rust crates. There is no randomness:
 every key, salt and challenge is SHA-256 of its name. "crates/securemqtt-core/tests/vectors.rs" plays the same
-two stories through the engines and compares every byte.
+stories through the engines and compares every byte.
 """
 
 import hashlib
@@ -87,7 +87,9 @@ class Key:
 # --- constants --------------------------------------------------------------------------------------------------
 
 PROTOCOL = b"securemqtt/1 IK_P256_AES128GCM_SHA256"
-HELLO, REQUEST, RETRY, GRANT, ACK, KEYS, FRAME, BATCH, TICK = (bytes([0x10 | kind]) for kind in range(1, 10))
+HELLO, REQUEST, RETRY, GRANT, ACK, KEYS, FRAME, BATCH, TICK, REPORT, RECEIPT = (
+    bytes([0x10 | kind]) for kind in range(1, 12)
+)
 SUITE_1 = b"\x01"
 
 
@@ -200,7 +202,7 @@ def make_grant(story, section, request_state, s, e_s, ep, payload):
 
 
 class Session:
-    """Split, ACK and the key chain."""
+    """Split, the messages under ka, and the key chain."""
 
     def __init__(self, story, section, state):
         self.story, self.idx = story, 0
@@ -211,6 +213,26 @@ class Session:
     def ack(self, section, idx, sctr, meaning):
         before = ACK + self.sid + be(idx, 4) + be(sctr, 8)
         return self.story.note(section, "message", before + hmac256(self.ka, before)[:16], meaning)
+
+    def tagged(self, section, before, meaning):
+        tag = self.story.note(section, "tag", hmac256(self.ka, before)[:16], "HMAC-SHA256(ka, all before it)[..16]")
+        return self.story.note(section, "message", before + tag, meaning)
+
+    def report(self, section, sctr, topics, meaning):
+        """topics: (run, topic, next, [(from, to)]) each."""
+        note = lambda *args: self.story.note(section, *args)
+        note("sctr", sctr, "the subscriber's counter")
+        entries = []
+        for run, topic, upto, missing in topics:
+            ranges = b"".join(be(start, 4) + be(end, 4) for start, end in missing)
+            entries.append(run + sha256(topic.encode())[:8] + be(upto, 4) + be(len(missing), 2) + ranges)
+        note("topics", entries, "each run 5 | SHA-256(topic)[..8] | next 4 | m 2 | m x { from 4 | to 4 }")
+        before = REPORT + self.sid + be(sctr, 8) + bytes([len(topics)]) + b"".join(entries)
+        return self.tagged(section, before, meaning)
+
+    def receipt(self, section, sctr, meaning):
+        self.story.note(section, "sctr", sctr, "the highest counter that P has seen of S")
+        return self.tagged(section, RECEIPT + self.sid + be(sctr, 8), meaning)
 
     def entry(self, section, payload):
         """Seals the next entry and returns a KEYS message that holds it alone."""
@@ -233,13 +255,14 @@ class Session:
 class Topic:
     def __init__(self):
         self.next, self.leaves = 0, []  # leaves: (first number, number after the last, leaf)
+        self.kept = None  # the first number that can be sent again; None where nothing can
 
     def digest(self, start):
         return sha256(*(leaf for first, _, leaf in self.leaves if first >= start))
 
 
 class Stream:
-    """A stream with one run of it."""
+    """A stream with one run of it at a time."""
 
     def __init__(self, story, section, p, label, signed=False):
         self.story, self.p, self.signed, self.generation = story, p, signed, 0
@@ -252,6 +275,13 @@ class Stream:
         self.run = note("run", story.fixed(f"{label}, run", 5), "random")
         note("encoding", self.encoding(), "flags 1 | stream id 4 | generation 1 | gs 32 | verification key 33")
         self.topics, self.tick_seq = {}, 0
+
+    def restart(self, section, label):
+        """A new run of the same stream, as a new process begins it; returns the old run's id."""
+        old = self.run
+        self.run = self.story.note(section, "run", self.story.fixed(label, 5), "random, not among the stream's used runs")
+        self.topics, self.tick_seq = {}, 0
+        return old
 
     def encoding(self):
         flags = b"\x01" if self.signed else b"\x00"
@@ -307,23 +337,23 @@ class Stream:
         return self.publish(section, BATCH, topic, len(readings), body)
 
     def position(self, topic, start):
-        """first kept = next: nothing is kept for resending."""
         state, raw = self.topics[topic], topic.encode()
-        return be(len(raw), 2) + raw + be(state.next, 4) + be(start, 4) + be(state.next, 4) + state.digest(start)
+        kept = state.next if state.kept is None else state.kept
+        return be(len(raw), 2) + raw + be(kept, 4) + be(start, 4) + be(state.next, 4) + state.digest(start)
 
     def run_positions(self, starts):
         """starts: topic -> from, in the order in which the tick names them."""
         positions = b"".join(self.position(topic, start) for topic, start in starts.items())
         return self.run + self.id + be(len(starts), 2) + positions
 
-    def tick(self, section, clock_ms, starts, older=(), last=False):
+    def tick(self, section, clock_ms, starts, older=(), last=False, asks=False):
         note = lambda *args: self.story.note(section, *args)
         note("clock_ms", clock_ms, "Unix time in milliseconds")
         commitment = expand(self.gs, b"commit" + self.context(), 16)
         note("commitment", commitment, 'Expand(gs, "commit" || idP || stream id || run || generation, 16)')
         runs = [self.run_positions(starts), *older]
         note("runs", runs, "each run 5 | stream id 4 | n 2 | n x topic; this run first")
-        body = (b"\x02" if last else b"\x00") + commitment + be(clock_ms, 8) + be(len(runs), 2) + b"".join(runs)
+        body = bytes([asks | last << 1]) + commitment + be(clock_ms, 8) + be(len(runs), 2) + b"".join(runs)
         note("body", body, "flags 1 | commitment 16 | clock 8 | n 2 | runs")
         topic = f"securemqtt/v1/{self.p.id.hex()}/tick"
         seq, self.tick_seq = self.tick_seq, self.tick_seq + 1
@@ -416,9 +446,52 @@ def signed_story():
     return story
 
 
+def repair_story():
+    """A publisher that restarts and keeps what it sealed; a subscriber that asks for what is missing."""
+    story = Story(
+        "repair",
+        "A publisher that restarts within its stream and asks for a REPORT: the first TICK of its second run names what "
+        "it can send again of both; a REPORT with missing ranges, a probe, and the RECEIPT. See session.json for the rest.",
+    )
+    p, s = parties(story, "P", "S")
+    stream = Stream(story, "stream 1", p, "stream 1")
+    hello = make_hello(story, "hello", p, story.fixed("challenge", 16), "bed-3")
+    stream.tick("tick 0", CLOCK, {})
+    e = story.key("e of S")
+    state, _ = make_request(story, "request", p, s, e, hello, 1, "ward-monitor")
+    make_grant(story, "grant", state, s, e, story.key("e of P"), b"\x00" + be(1, 8) + stream.encoding())
+    session = Session(story, "split", state)
+    session.ack("confirm", 0, 2, "ACK, idx 0, sctr 2: confirms the handshake")
+    session.entry("keys 1", b"\x01" + stream.encoding())
+    stream.tick("tick 1", CLOCK, {})
+    session.ack("ack 1", 1, 3, "ACK, idx 1, sctr 3: entry 1 is held")
+
+    # Of these the batch and frame 5 are lost on their way to S.
+    stream.frame("frame 0", VITALS, b"hr=70")
+    stream.batch("batch 1", VITALS, [b"hr=71", b"hr=72", b"hr=73"])
+    stream.frame("frame 4", VITALS, b"hr=74")
+    stream.frame("frame 5", VITALS, b"hr=75")
+    stream.frame("frame 6", VITALS, b"hr=76")
+    # P can no longer send frame 0 again, and what the digest is made of did not survive the restart.
+    stream.topics[VITALS].kept = 1
+    older = stream.run_positions({VITALS: 7})
+    first_run = stream.restart("second run", "the second run")
+    stream.frame("frame 0 of the second run", WAVES, b"\x00\xff")
+    stream.frame("frame 1 of the second run", WAVES, b"\x7f\x80")
+    stream.topics[WAVES].kept = 0
+    stream.tick("first tick of the second run", CLOCK + 30_000, {WAVES: 0}, [older], asks=True)
+
+    missing = [(1, 4), (5, 6)]
+    topics = [(first_run, VITALS, 7, missing), (stream.run, WAVES, 2, [])]
+    session.report("report", 4, topics, "REPORT: of the first run, 1..4 and 5..6 are wanted again")
+    session.report("probe", 5, [], "REPORT, n = 0: asks for a RECEIPT")
+    session.receipt("receipt", 5, "RECEIPT to the probe, and to a later REPORT whose sctr does not rise")
+    return story
+
+
 def main():
     folder, wrong = pathlib.Path(__file__).parent, 0
-    for story in (session_story(), signed_story()):
+    for story in (session_story(), signed_story(), repair_story()):
         path = folder / f"{story.name}.json"
         if "--check" not in sys.argv[1:]:
             path.write_text(story.text(), encoding="utf-8")

@@ -95,6 +95,11 @@ impl Running {
         writeln!(input, "{line}").unwrap();
     }
 
+    /// The same, to a program that may be dying.
+    pub(crate) fn try_type_line(&mut self, line: &str) {
+        let _ = self.input.as_mut().map(|input| writeln!(input, "{line}"));
+    }
+
     /// The end of stdin.
     pub(crate) fn close_input(&mut self) {
         self.input = None;

@@ -1,5 +1,7 @@
 //! The main mode: readings in, frames out.
 
+mod finish;
+mod status;
 mod words;
 
 use std::collections::HashSet;
@@ -11,30 +13,38 @@ use securemqtt_cli::logging::Talk;
 use securemqtt_cli::questions::Questions;
 use securemqtt_cli::signals::{Asked, Signals};
 use securemqtt_cli::start::Start;
+use securemqtt_cli::status::About;
 use securemqtt_client::Trouble;
+use securemqtt_client::control::ControlSocket;
 use securemqtt_client::mqtt::LinkErrorKind;
-use securemqtt_client::publisher::{Finished, PublishError, Publisher, Settings};
-use securemqtt_client::state::StateDir;
+use securemqtt_client::publisher::{PublishError, Publisher, Settings, WhenFull};
+use securemqtt_client::state::{StateDir, Store};
 use securemqtt_core::Qos;
 use securemqtt_core::identity::Fingerprint;
 use securemqtt_core::peers::PeerName;
-use securemqtt_core::publisher::Config;
+use securemqtt_core::publisher::{Config, Unreported};
 use tokio::sync::mpsc;
 
 use crate::batch::Batch;
 use crate::cli::{Cli, KeyArgs, RatchetEvery};
-use crate::input::{self, Item, Source};
+use crate::input::{self, Input, Item, Source};
 
-/// How long the end waits for the broker's acknowledgements.
+/// How long the end waits for a broker that takes nothing, and a signal for one that does.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the last tick, and what waits for us, may take.
+const GOODBYE: Duration = Duration::from_secs(3);
 
 /// Publishes until the input ends, or INT or TERM.
 pub(crate) fn run(cli: &Cli) -> Outcome<Exit> {
+    if let Some(why) = cli.spool.contradiction(cli.broker.qos) {
+        return Err(Failure::new(Exit::Usage, why));
+    }
     // What is wrong with the input is said before anything else happens.
     let source = cli.readings.input().open(cli.readings.raw)?;
     let start = Start::new(Role::Publisher, &cli.state, &cli.trust, &cli.broker)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let exit = runtime.block_on(async { App::new(cli, start, source)?.run().await });
+    // A run is large: it goes on the heap.
+    let exit = runtime.block_on(async { Box::pin(App::new(cli, start, source).await?.run()).await });
     // The input's thread may still be waiting for its next line.
     runtime.shutdown_background();
     exit
@@ -61,29 +71,47 @@ struct App<'a> {
     retain: bool,
     batch: Batch,
     sent: usize,
+    /// What had to leave the spool although a subscriber lacks it.
+    lost: Vec<Unreported>,
     bad: usize,
     greeted: bool,
+    about: About,
+    control: ControlSocket,
     /// Held for its lock.
     _state: StateDir,
 }
 
 impl<'a> App<'a> {
-    fn new(cli: &'a Cli, start: Start, source: Box<dyn Source>) -> Outcome<Self> {
+    async fn new(cli: &'a Cli, start: Start, source: Box<dyn Source>) -> Outcome<Self> {
         let first_contact = start.first_contact();
+        let about = About::new(&start);
         let fingerprint = start.identity.public().fingerprint();
         let topic = cli.readings.topic.clone().unwrap_or_else(|| format!("telemetry/{}", start.name));
+        let (store, loaded) = Store::open(&start.state, start.state_key.as_ref())?;
+        let is_live = cli.readings.input() == Input::Vitals;
         let settings = Settings {
             broker: start.broker,
             identity: start.identity,
             trust: start.trust,
-            engine: engine_config(start.name, &cli.keys),
+            engine: engine_config(start.name, &cli.keys, cli.spool.bytes(cli.broker.qos)),
             peers: start.peers,
+            store,
+            loaded,
+            when_full: if is_live { WhenFull::DropOldest } else { WhenFull::Wait },
         };
+        let mut publisher = Publisher::start(settings).await?;
+        if start.state.has_rotation_mark() {
+            publisher.rotate();
+            // A mark that stays costs one more rotation, at the next start.
+            if publisher.is_stored(PATIENCE).await {
+                start.state.take_rotation_mark()?;
+            }
+        }
         Ok(Self {
             cli,
             talk: cli.log.talk("Publisher", true),
             warn: cli.log.talk("Publisher", false),
-            publisher: Publisher::start(settings)?,
+            publisher,
             signals: Signals::new()?,
             questions: Questions::new()?,
             first_contact,
@@ -96,8 +124,11 @@ impl<'a> App<'a> {
             retain: cli.readings.retain,
             batch: Batch::new(cli.readings.linger),
             sent: 0,
+            lost: Vec::new(),
             bad: 0,
             greeted: false,
+            about,
+            control: ControlSocket::bind(&start.state),
             _state: start.state,
         })
     }
@@ -105,25 +136,27 @@ impl<'a> App<'a> {
     async fn run(mut self) -> Outcome<Exit> {
         let interrupted = self.publish_all().await?;
         // What was gathered goes out with a signal, too.
-        self.send().await?;
+        self.send()?;
         self.finish(interrupted).await
     }
 
     /// Publishes the whole input; true when a signal ended it.
     async fn publish_all(&mut self) -> Outcome<bool> {
         loop {
+            let is_ready = self.publisher.is_ready();
             tokio::select! {
                 biased;
                 asked = self.signals.next() => match asked {
                     Asked::End => return Ok(true),
                     Asked::Reload => self.publisher.reload(),
                 },
+                request = self.control.next() => self.answer(request),
                 (id, allow) = self.questions.answer() => self.publisher.decide(id, allow),
                 notice = self.publisher.next() => self.tell(notice?)?,
-                () = self.batch.due() => if self.send().await? { return Ok(true) },
-                item = next_item(&mut self.input) => match item {
+                () = self.batch.due(), if is_ready => self.send()?,
+                item = next_item(&mut self.input), if is_ready => match item {
                     None => return Ok(false),
-                    Some(item) => if self.take(item?)? && self.send().await? { return Ok(true) },
+                    Some(item) => if self.take(item?)? { self.send()? },
                 },
             }
         }
@@ -141,40 +174,27 @@ impl<'a> App<'a> {
         }
     }
 
-    /// Sends what was gathered; true when a signal came while there was no room.
-    async fn send(&mut self) -> Outcome<bool> {
+    /// Sends what was gathered.
+    fn send(&mut self) -> Outcome<()> {
         let readings = self.batch.take();
         if readings.len() > 1 {
             let payloads: Vec<&[u8]> = readings.iter().map(|reading| reading.payload.as_slice()).collect();
-            let published = tokio::select! {
-                biased;
-                () = self.signals.end() => return Ok(true),
-                published = self.publisher.publish_batch(&self.topic, &payloads, self.qos, self.retain) => published,
-            };
-            match published {
+            match self.publisher.publish(&self.topic, &payloads, self.qos, self.retain) {
                 // Too much for the broker: one by one.
                 Err(PublishError::Link(error)) if error.kind() == LinkErrorKind::Message => {}
-                published => {
-                    self.count(published, readings.len(), None)?;
-                    return Ok(false);
-                }
+                published => return self.count(published, readings.len(), None),
             }
         }
         for reading in readings {
-            let published = tokio::select! {
-                biased;
-                () = self.signals.end() => return Ok(true),
-                published = self.publisher.publish(&self.topic, &reading.payload, self.qos, self.retain) => published,
-            };
+            let published = self.publisher.publish(&self.topic, &[&reading.payload], self.qos, self.retain);
             self.count(published, 1, reading.line)?;
         }
-        Ok(false)
+        Ok(())
     }
 
     fn count(&mut self, published: Result<(), PublishError>, readings: usize, line: Option<u64>) -> Outcome<()> {
         match published {
             Ok(()) => self.sent += readings,
-            Err(PublishError::Client(error)) => return Err(error.into()),
             Err(PublishError::Link(error)) if error.kind() != LinkErrorKind::Message => return Err(error.into()),
             // These readings cannot go; others can.
             Err(error) => {
@@ -184,30 +204,6 @@ impl<'a> App<'a> {
             }
         }
         Ok(())
-    }
-
-    async fn finish(self, interrupted: bool) -> Outcome<Exit> {
-        let Self { publisher, mut signals, topic, sent, mut bad, warn, refused, .. } = self;
-        let confirmed = publisher.engine().confirmed();
-        let Finished { drained, refused: refused_by_broker } = tokio::select! {
-            finished = publisher.finish(PATIENCE) => finished?,
-            // A second signal.
-            () = signals.end() => return Ok(Exit::Done),
-        };
-        for trouble in refused_by_broker {
-            bad += usize::from(concerns(&trouble, &topic));
-            warn.say(trouble)?;
-        }
-        if !drained && sent > 0 {
-            warn.say("the broker has not acknowledged everything; some readings may be lost")?;
-            if !interrupted {
-                return Err(Failure::new(Exit::TimedOut, "the broker did not acknowledge every reading in time"));
-            }
-        }
-        if interrupted && confirmed == 0 && !refused.is_empty() {
-            return Err(Failure::new(Exit::Refused, "every subscriber that asked was refused"));
-        }
-        Ok(if bad > 0 { Exit::BadData } else { Exit::Done })
     }
 
     /// Opens the tap.
@@ -232,12 +228,13 @@ async fn next_item(input: &mut Option<mpsc::Receiver<Outcome<Item>>>) -> Option<
     }
 }
 
-fn engine_config(name: PeerName, keys: &KeyArgs) -> Config {
+fn engine_config(name: PeerName, keys: &KeyArgs, spool_max: usize) -> Config {
     let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX).max(1);
     let mut config = Config::new(name);
     config.tick_ms = millis(keys.tick_every);
     config.rotate_ms = millis(keys.rotate_every);
     config.signed_frames = keys.sign_readings;
+    config.spool_max = spool_max;
     match keys.ratchet_every {
         Some(RatchetEvery::Frames(frames)) => config.ratchet_frames = frames,
         Some(RatchetEvery::Time(time)) => config.ratchet_ms = millis(time),

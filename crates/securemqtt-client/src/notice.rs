@@ -18,6 +18,8 @@ pub enum Notice<E> {
     Trouble(Trouble),
     /// From the engine.
     Event(E),
+    /// Something has moved that the program waits for.
+    Moved,
 }
 
 /// What can be wrong while everything else goes on. Its text says what happened, and what to try.

@@ -80,6 +80,16 @@ impl Pump {
         Some(self.note(Some(event)))
     }
 
+    /// Whether the broker has accepted us.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.connected
+    }
+
+    /// Whether no control message waits.
+    pub(crate) fn is_idle(&self) -> bool {
+        self.outbox.is_empty()
+    }
+
     /// Hands over everything in the outbox.
     pub(crate) async fn flush(&mut self) -> Result<(), ClientError> {
         while let Some(message) = self.outbox.pop_front() {

@@ -32,6 +32,30 @@ impl ChainSender {
         Self { sid: session.sid, wk: session.wk_0.clone(), idx: 0, unacknowledged: VecDeque::new() }
     }
 
+    /// Appends `wk 32 | idx 4 | n 1 | n x { idx 4 | salt 16 | length 2 | sealed }`, for durable state.
+    pub(crate) fn encode_into(&self, out: &mut Vec<u8>) {
+        out.extend_from_slice(self.wk.expose());
+        out.extend_from_slice(&self.idx.to_be_bytes());
+        out.push(u8::try_from(self.unacknowledged.len()).unwrap_or(u8::MAX));
+        for entry in &self.unacknowledged {
+            out.extend_from_slice(&entry.idx.to_be_bytes());
+            out.extend_from_slice(&entry.salt);
+            out.extend_from_slice(&u16::try_from(entry.sealed.len()).unwrap_or(u16::MAX).to_be_bytes());
+            out.extend_from_slice(&entry.sealed);
+        }
+    }
+
+    pub(crate) fn decode(sid: [u8; 8], reader: &mut Reader<'_>) -> Result<Self, WireError> {
+        let (wk, idx) = (WrapKey::new(Zeroizing::new(reader.array()?)), reader.u32()?);
+        let mut unacknowledged = VecDeque::new();
+        for _ in 0..reader.u8()? {
+            let (idx, salt) = (reader.u32()?, reader.array()?);
+            let length = usize::from(reader.u16()?);
+            unacknowledged.push_back(Entry { idx, salt, sealed: reader.take(length)?.to_vec() });
+        }
+        Ok(Self { sid, wk, idx, unacknowledged })
+    }
+
     /// The index of the last entry sealed; 0 when there is none.
     pub fn index(&self) -> u32 {
         self.idx

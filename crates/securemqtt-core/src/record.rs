@@ -23,6 +23,8 @@ pub enum Table {
     OwnTopic = 4,
     /// Sealed frames that may be sent again, by the order of sealing.
     Segment = 5,
+    /// Up to which segment everything is with the broker: one record.
+    Mark = 6,
     /// A subscriber's counter: one record.
     Counter = 16,
     /// A subscriber's publishers and their sessions, by id.
@@ -39,12 +41,13 @@ pub enum Table {
 
 impl Table {
     /// Every table.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Own,
         Self::Member,
         Self::OwnRun,
         Self::OwnTopic,
         Self::Segment,
+        Self::Mark,
         Self::Counter,
         Self::Peer,
         Self::Stream,

@@ -103,6 +103,41 @@ impl StreamSecret {
         Self { publisher, id, signed_frames, generation: 0, secret: GenerationSecret::new(secret), signing }
     }
 
+    /// `flags 1 | id 4 | generation 1 | secret 32 | signing key 32`, for durable state.
+    pub(crate) fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let mut out = Zeroizing::new(Vec::with_capacity(1 + 4 + 1 + 32 + 32));
+        out.push(if self.signed_frames { FLAG_SIGNED_FRAMES } else { 0 });
+        out.extend_from_slice(&self.id.to_be_bytes());
+        out.push(self.generation);
+        out.extend_from_slice(self.secret.expose());
+        out.extend_from_slice(&Zeroizing::new(self.signing.to_bytes())[..]);
+        out
+    }
+
+    pub(crate) fn decode(publisher: PeerId, bytes: &[u8]) -> Result<Self, WireError> {
+        let mut reader = Reader::new(bytes);
+        let flags = reader.u8()?;
+        let (id, generation) = (reader.u32()?, reader.u8()?);
+        let secret = GenerationSecret::new(Zeroizing::new(reader.array()?));
+        let signing = SigningKey::from_slice(reader.take(32)?).map_err(|_| WireError::Range)?;
+        reader.finish()?;
+        Ok(Self { publisher, id, signed_frames: flags & FLAG_SIGNED_FRAMES != 0, generation, secret, signing })
+    }
+
+    /// A copy that steps ahead on its own, to read what a copy of us has sealed.
+    pub(crate) fn ahead(&self, generation: u8) -> Option<GenerationSecret> {
+        let mut secret = self.secret.clone();
+        for _ in self.generation..generation {
+            secret = kdf::next_generation(&secret, self.publisher, self.id);
+        }
+        (generation >= self.generation).then_some(secret)
+    }
+
+    /// Whether a signature is this stream's.
+    pub(crate) fn verifies(&self, message: &Signed<'_>, signature: &[u8; SIGNATURE_LEN]) -> bool {
+        StreamVerifier::from_key(*self.signing.verifying_key()).verify(self.publisher, message, signature).is_ok()
+    }
+
     /// The stream's id.
     pub fn id(&self) -> u32 {
         self.id

@@ -11,6 +11,11 @@ impl Vectors {
         Self::parse(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../vectors/session.json")))
     }
 
+    /// `vectors/repair.json`.
+    pub(crate) fn repair() -> Self {
+        Self::parse(include_str!(concat!(env!("CARGO_MANIFEST_DIR"), "/../../vectors/repair.json")))
+    }
+
     /// Reads a file.
     pub(crate) fn parse(text: &str) -> Self {
         Self(serde_json::from_str(text).unwrap())

@@ -9,11 +9,16 @@ use std::convert::Infallible;
 
 use rand_core::{TryCryptoRng, TryRng};
 use securemqtt_core::identity::IdentityKey;
+use securemqtt_core::kdf::AckKey;
 use securemqtt_core::peers::{KnownPeers, Peer};
+use securemqtt_core::primitives::{AeadKey, sha256};
 use securemqtt_core::topic::Control;
 use securemqtt_core::trust::{Trust, TrustMode};
-use securemqtt_core::wire::{Retry, Status};
+use securemqtt_core::wire::{
+    Receipt, Report, Retry, RunPositions, Status, TickBody, TopicPosition, TopicReport, topic_hash,
+};
 use securemqtt_core::{Now, publisher, subscriber};
+use zeroize::Zeroizing;
 
 #[path = "../src/vectors.rs"]
 mod file;
@@ -290,6 +295,94 @@ fn signed_frames() {
     assert_eq!(story.publisher.seal_batch(VALVE, &[b"shut", b"open"]).unwrap(), story.message("batch 1"));
     story.subscriber_reads("frame 0", 0, &[b"open"]);
     story.subscriber_reads("batch 1", 1, &[b"shut", b"open"]);
+}
+
+const RESTARTED: &str = "first tick of the second run";
+
+/// Where the tick of the repair story says that its two runs stand.
+fn restarted_positions(vectors: &Vectors) -> Vec<RunPositions> {
+    let stream = u32::from_be_bytes(vectors.array("stream 1", "stream_id"));
+    let leaves: Vec<u8> = (0..2).flat_map(|n| vectors.hex(&format!("frame {n} of the second run"), "leaf")).collect();
+    let topic = |topic: &str, first_kept, from, next, digest| TopicPosition {
+        topic: topic.to_owned(),
+        first_kept,
+        from,
+        next,
+        digest,
+    };
+    let own = topic(WAVES, 0, 0, 2, sha256(&[&leaves]));
+    let older = topic(VITALS, 1, 7, 7, sha256(&[]));
+    vec![
+        RunPositions { run: vectors.array("second run", "run"), stream, topics: vec![own] },
+        RunPositions { run: vectors.array("stream 1", "run"), stream, topics: vec![older] },
+    ]
+}
+
+#[test]
+fn a_tick_that_asks_for_a_report_and_says_what_is_kept() {
+    let vectors = Vectors::repair();
+    let expected = TickBody {
+        report_wanted: true,
+        last: false,
+        commitment: vectors.array(RESTARTED, "commitment"),
+        clock_ms: CLOCK + 30_000,
+        runs: restarted_positions(&vectors),
+    };
+    assert_eq!(expected.encode(), vectors.hex(RESTARTED, "body"));
+    let message = vectors.hex(RESTARTED, "message");
+    let sealed = message.strip_prefix(&vectors.hex(RESTARTED, "header")[..]).unwrap();
+    let key = AeadKey::new(&vectors.array(RESTARTED, "key"));
+    let plain = key.open(0, &vectors.hex(RESTARTED, "aad"), sealed).unwrap();
+    let (_, body, signature) = TickBody::decode(&plain).unwrap();
+    assert_eq!(body, expected);
+    assert_eq!(signature[..], vectors.hex(RESTARTED, "signature"));
+}
+
+#[test]
+fn reports_and_receipts() {
+    let vectors = Vectors::repair();
+    let ka = AckKey::new(Zeroizing::new(vectors.array("split", "ka")));
+    let sid = vectors.array("split", "sid");
+    let entry = |run: &str, topic: &str, next, missing| TopicReport {
+        run: vectors.array(run, "run"),
+        topic: topic_hash(topic),
+        next,
+        missing,
+    };
+    let topics = vec![entry("stream 1", VITALS, 7, vec![(1, 4), (5, 6)]), entry("second run", WAVES, 2, Vec::new())];
+    for (section, report) in
+        [("report", Report { sid, sctr: 4, topics }), ("probe", Report { sid, sctr: 5, topics: Vec::new() })]
+    {
+        let message = vectors.hex(section, "message");
+        assert_eq!(report.seal(&ka), message, "{section}");
+        assert_eq!(Report::decode(&message), Ok(report), "{section}");
+        assert_eq!(Report::verify(&message, &ka), Ok(()), "{section}");
+    }
+    let (message, receipt) = (vectors.hex("receipt", "message"), Receipt { sid, sctr: 5 });
+    assert_eq!(receipt.seal(&ka), message);
+    assert_eq!(Receipt::decode(&message), Ok(receipt));
+    assert_eq!(Receipt::verify(&message, &ka), Ok(()));
+}
+
+#[test]
+fn the_subscriber_follows_a_publisher_that_restarts_within_its_stream() {
+    let mut story = Story::new(Vectors::repair(), false);
+    story.handshake();
+    let (tick, keys) = (story.topic(Control::Tick), story.topic(Control::Keys(story.s.public().id())));
+    let taken = story.subscriber_takes(&keys, "keys 1", 0, &mut Replay::default());
+    assert_eq!(taken.sent, [story.message("ack 1")]);
+    story.subscriber_takes(&tick, "tick 1", 0, &mut Replay::default());
+    story.subscriber_reads("frame 0", 0, &[b"hr=70"]);
+    story.subscriber_reads("frame 4", 4, &[b"hr=74"]);
+    story.subscriber_reads("frame 6", 6, &[b"hr=76"]);
+    let taken = story.subscriber_takes(&tick, RESTARTED, 40_000, &mut Replay::default());
+    assert!(taken.events.is_empty(), "{:?}", taken.events);
+    story.subscriber_reads("frame 0 of the second run", 0, &[&[0, 0xff]]);
+    story.subscriber_reads("frame 1 of the second run", 1, &[&[0x7f, 0x80]]);
+    // What the report asks for, sent again byte for byte.
+    story.subscriber_reads("batch 1", 1, &[b"hr=71", b"hr=72", b"hr=73"]);
+    story.subscriber_reads("frame 5", 5, &[b"hr=75"]);
+    assert_eq!((story.subscriber.counters().forged, story.subscriber.counters().missing), (0, 0));
 }
 
 #[test]

@@ -1,16 +1,19 @@
 //! What the publisher says of what happens, in words for the person who reads it.
 
 use securemqtt_cli::broker::INSECURE;
-use securemqtt_cli::exit::Outcome;
+use securemqtt_cli::exit::{Exit, Failure, Outcome};
 use securemqtt_cli::identity::Role;
 use securemqtt_cli::refusals;
 use securemqtt_client::Notice;
 use securemqtt_core::identity::{Fingerprint, IdentityPublic};
 use securemqtt_core::peers::PeerName;
-use securemqtt_core::publisher::Event;
+use securemqtt_core::publisher::{Event, Unreported};
 use securemqtt_core::wire::Status;
 
 use super::{App, MAX_REFUSED, concerns};
+
+/// Ranges lost to subscribers that are remembered for the end.
+const MAX_LOST: usize = 1024;
 
 impl App<'_> {
     pub(super) fn tell(&mut self, notice: Notice<Event>) -> Outcome<()> {
@@ -21,6 +24,7 @@ impl App<'_> {
                 Ok(self.warn.say(trouble)?)
             }
             Notice::Event(event) => self.event(event),
+            Notice::Moved => Ok(()),
         }
     }
 
@@ -33,7 +37,11 @@ impl App<'_> {
         if self.cli.broker.is_insecure() {
             self.warn.say(INSECURE)?;
         }
-        if self.cli.readings.no_wait {
+        let kept = self.publisher.engine().confirmed();
+        if kept > 0 {
+            self.talk.say(format_args!("Keys kept from before: {kept}"))?;
+        }
+        if kept > 0 || self.cli.readings.no_wait {
             return self.begin();
         }
         Ok(self.talk.say("Waiting for a subscriber...")?)
@@ -57,6 +65,36 @@ impl App<'_> {
             Event::Rejected(reject) => tracing::debug!(?reject, "a message was refused"),
             Event::EntryDropped { id } => {
                 tracing::warn!(%id, "a subscriber has been away for so long that a key for it was dropped");
+            }
+            Event::LostTo(lost) => {
+                let Unreported { name, topic, from, to } = &lost;
+                let last = to.saturating_sub(1);
+                self.warn
+                    .say(format_args!("Lost to {name}: {topic:?} {from}..{last}; the spool is full, and it is away"))?;
+                if self.lost.len() < MAX_LOST {
+                    self.lost.push(lost);
+                }
+            }
+            Event::Dropped { topic, from, to } => {
+                let last = to.saturating_sub(1);
+                self.warn
+                    .say(format_args!("Dropped: {topic:?} {from}..{last}; the spool is full, and the broker away"))?;
+            }
+            Event::Restored => {
+                self.warn.say("Our later readings are known to the broker: was our state directory restored? The stream is changed")?;
+            }
+            Event::Twin { we_end: false } => {
+                self.warn
+                    .say("Another process publishes with our identity, from a copy of our state; it has to end")?;
+            }
+            Event::Twin { we_end: true } => {
+                return Err(Failure::new(
+                    Exit::Protocol,
+                    "another process publishes with our identity, from a copy of our state",
+                )
+                .hint(
+                    "run one of them only; to run both, give this one an identity of its own: an empty --state-dir",
+                ));
             }
             Event::RolledBack { id } => {
                 tracing::warn!(%id, "a subscriber knows more than we do: our state is old; the stream was changed");

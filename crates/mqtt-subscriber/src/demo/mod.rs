@@ -26,6 +26,8 @@ use crate::cli::{Cli, DemoArgs, DemoBroker};
 use crate::output::{Output, Record, Style};
 use broker::Broker;
 
+/// Bytes of its spool.
+const SPOOL: usize = 1 << 20;
 const TOPIC: &str = "telemetry/demo";
 /// Bytes of a frame that are printed.
 const SHOWN: usize = 40;
@@ -73,7 +75,7 @@ impl Demo {
         listen(&tap, &mut eavesdropper).await?;
         let state = StateDir::open(directory.join("subscriber"))?;
         let subscriber = start_subscriber(&state, port)?;
-        let (publisher_key, publisher) = start_publisher(directory, port, cli.log.talk("Publisher", true))?;
+        let (publisher_key, publisher) = start_publisher(directory, port, cli.log.talk("Publisher", true)).await?;
         Ok(Self {
             talk,
             broker_says,
@@ -198,7 +200,7 @@ fn name(text: &str) -> Outcome<PeerName> {
 fn start_subscriber(state: &StateDir, port: u16) -> Outcome<Subscriber> {
     let identity = state.identity()?;
     let id = identity.public().id();
-    let (store, loaded) = Store::open(state)?;
+    let (store, loaded) = Store::open(state, None)?;
     Ok(Subscriber::start(subscriber::Settings {
         broker: options(port, "demo-subscriber"),
         trust: Trust::new(TrustMode::AcceptNew, id, KnownPeers::default(), Vec::new()),
@@ -210,25 +212,31 @@ fn start_subscriber(state: &StateDir, port: u16) -> Outcome<Subscriber> {
         },
         qos: Qos::AtLeastOnce,
         peers: state.known_peers(),
-        counter: state.counter()?,
         store,
         loaded,
         cursor: None,
     })?)
 }
 
-fn start_publisher(directory: &Path, port: u16, talk: Talk) -> Outcome<(Fingerprint, JoinHandle<Outcome<()>>)> {
+async fn start_publisher(directory: &Path, port: u16, talk: Talk) -> Outcome<(Fingerprint, JoinHandle<Outcome<()>>)> {
     let state = StateDir::open(directory.join("publisher"))?;
     let identity = state.identity()?;
     let (id, fingerprint) = (identity.public().id(), identity.public().fingerprint());
     talk.say(format_args!("Identity {fingerprint}"))?;
+    let (store, loaded) = Store::open(&state, None)?;
+    let mut engine = securemqtt_core::publisher::Config::new(name("demo-publisher")?);
+    engine.spool_max = SPOOL;
     let publisher = Publisher::start(publisher::Settings {
         broker: options(port, "demo-publisher"),
         trust: Trust::new(TrustMode::AcceptNew, id, KnownPeers::default(), Vec::new()),
         identity,
-        engine: securemqtt_core::publisher::Config::new(name("demo-publisher")?),
+        engine,
         peers: state.known_peers(),
-    })?;
+        store,
+        loaded,
+        when_full: publisher::WhenFull::DropOldest,
+    })
+    .await?;
     let task = tokio::spawn(async move {
         let _state = state;
         publish(publisher, talk).await
@@ -249,8 +257,8 @@ async fn publish(mut publisher: Publisher, talk: Talk) -> Outcome<()> {
             notice = publisher.next() => drop(notice?),
             item = readings.recv() => match item.transpose()? {
                 Some(Item::Reading(reading)) => {
-                    let published = publisher.publish(TOPIC, &reading.payload, Qos::AtLeastOnce, false);
-                    published.await.map_err(|error| Failure::new(Exit::Protocol, error.to_string()))?;
+                    let published = publisher.publish(TOPIC, &[&reading.payload], Qos::AtLeastOnce, false);
+                    published.map_err(|error| Failure::new(Exit::Protocol, error.to_string()))?;
                 }
                 Some(Item::Skipped(_)) => {}
                 None => return Ok(()),

@@ -245,6 +245,32 @@ impl Link {
         }
     }
 
+    /// Whether a publish is taken at once.
+    pub fn has_room(&self) -> bool {
+        self.shared.window.available_permits() > 0
+    }
+
+    /// Waits until a publish is taken at once. Safe to be cancelled.
+    pub async fn room(&self) {
+        if self.shared.window.acquire().await.is_err() {
+            // The end of the link is told by its events.
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// How far the broker has acknowledged, for [`Link::acknowledged_beyond`].
+    pub fn acknowledged_mark(&self) -> u64 {
+        self.shared.progress.mark()
+    }
+
+    /// Waits until the broker has acknowledged more than a mark says. Safe to be cancelled.
+    pub async fn acknowledged_beyond(&self, mark: u64) {
+        if !self.shared.progress.reached(mark + 1).await {
+            // The end of the link is told by its events.
+            std::future::pending::<()>().await;
+        }
+    }
+
     /// Whether everything up to and including `ticket` is with the broker (QoS 0: sent or lost).
     pub fn is_acknowledged(&self, ticket: Ticket) -> bool {
         self.shared.progress.mark() > ticket.0

@@ -22,7 +22,7 @@ use crate::mqtt::{AckToken, BrokerOptions, LinkError, LinkEvent, Message};
 use crate::notice::{Notice, Trouble, remember};
 use crate::parked::{Came, Parked};
 use crate::pump::{Pump, Wake};
-use crate::state::{Batch, CounterLease, Cursor, Loaded, PeersFile, StateError, Store, Ticket};
+use crate::state::{Batch, Cursor, Loaded, PeersFile, StateError, Store, Ticket};
 use commit::Held;
 
 /// After kill -9, what comes so soon after the first connection may have been put out before: brokers begin with what
@@ -44,8 +44,6 @@ pub struct Settings {
     pub qos: Qos,
     /// Where new peers are remembered.
     pub peers: PeersFile,
-    /// Our counter on disk.
-    pub counter: CounterLease,
     /// The state on disk.
     pub store: Store,
     /// What was found in it.
@@ -158,6 +156,11 @@ impl Subscriber {
     /// The engine, to be asked.
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// Whether the broker has accepted us and the connection stands.
+    pub fn is_connected(&self) -> bool {
+        self.pump.is_connected()
     }
 
     /// Drives the subscriber until there is something to tell. Safe to be cancelled.

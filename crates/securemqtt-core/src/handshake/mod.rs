@@ -22,7 +22,7 @@ use crate::wire::WireError;
 pub struct SessionKeys {
     /// The session's id.
     pub sid: [u8; 8],
-    /// Authenticates ACKs.
+    /// Authenticates ACKs, REPORTs and RECEIPTs.
     pub ka: AckKey,
     /// Wraps the first entry of the key chain.
     pub wk_0: WrapKey,

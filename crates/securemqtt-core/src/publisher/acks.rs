@@ -31,6 +31,7 @@ impl Publisher {
             return Err(Reject::Replay);
         }
         member.sctr = ack.sctr;
+        self.dirty.members.insert(id);
         match (pending.is_some(), ack.idx) {
             (true, 0) => self.confirm(id, ack.sid, now, rng, out),
             // Nothing has been sealed for a session that is not confirmed.
@@ -58,9 +59,14 @@ impl Publisher {
         }
         let current = self.sealer.stream().grant();
         let upcoming = self.rotation.as_ref().map(|rotation| rotation.next.grant());
+        // Later frames of a segment that has begun are owed to it already.
+        let joined = if self.spool.is_empty() { self.spool.first() } else { self.spool.last() };
         let member = self.roster.get_mut(id).ok_or(Reject::NoSession)?;
         let first = member.active.is_none();
         member.activate(sid);
+        if first {
+            member.joined = joined;
+        }
         let active = member.active.as_mut().ok_or(Reject::NoSession)?;
         for stream in std::iter::once(current).chain(upcoming) {
             active.chain.seal(&EntryPayload::Stream(Box::new(stream)), rng).map_err(|_| Reject::NoSession)?;

@@ -21,6 +21,8 @@ pub struct Config {
     pub challenge_ms: u64,
     /// How long a rotation waits for confirmations.
     pub rotation_wait_ms: u64,
+    /// Bytes of sealed frames that are kept to be sent again; 0 keeps none.
+    pub spool_max: usize,
 }
 
 impl Config {
@@ -35,6 +37,7 @@ impl Config {
             rotate_ms: 24 * 3_600_000,
             challenge_ms: 3_600_000,
             rotation_wait_ms: 10_000,
+            spool_max: 0,
         }
     }
 }

@@ -5,6 +5,8 @@ use crate::identity::{Fingerprint, IdentityPublic, PeerId};
 use crate::peers::PeerName;
 use crate::wire::Status;
 
+use super::reports::Unreported;
+
 /// Something that a person or a counter may want to know.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Event {
@@ -55,6 +57,24 @@ pub enum Event {
     EntryDropped {
         /// The subscriber.
         id: PeerId,
+    },
+    /// The spool is full, and what a subscriber has not reported had to go: it is lost to it.
+    LostTo(Unreported),
+    /// The spool is full, and readings that were never with the broker had to go for later ones.
+    Dropped {
+        /// The topic.
+        topic: String,
+        /// The first number.
+        from: u32,
+        /// One past the last.
+        to: u32,
+    },
+    /// Our own later ticks are at the broker: our state was restored from a copy. The stream is rotated.
+    Restored,
+    /// Another process publishes with our identity, from a copy of our state.
+    Twin {
+        /// Whether it is we who have to end: of two exactly one does.
+        we_end: bool,
     },
     /// A subscriber confirms what was never sent: this publisher's state was rolled back. The stream is rotated.
     RolledBack {

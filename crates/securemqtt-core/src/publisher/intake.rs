@@ -33,12 +33,16 @@ impl Publisher {
         rng: &mut R,
         out: &mut Output,
     ) {
-        if Control::parse(topic) != Some((self.id, Control::In)) || payload.is_empty() {
-            return;
+        match Control::parse(topic) {
+            _ if payload.is_empty() => return,
+            Some((id, Control::In)) if id == self.id => {}
+            Some((id, Control::Tick)) if id == self.id => return self.on_own_tick(payload, now, rng, out),
+            _ => return,
         }
         let result = match Kind::of(payload) {
             Ok(Kind::Request) => self.on_request(payload, now, rng, out),
             Ok(Kind::Ack) => self.on_ack(payload, now, rng, out),
+            Ok(Kind::Report) => self.on_report(payload, now, out),
             Ok(other) => Err(Reject::from(WireError::Kind(other as u8))),
             Err(error) => Err(Reject::from(error)),
         };
@@ -88,17 +92,20 @@ impl Publisher {
         let verified = read_request(&self.identity, &hello, &request)?;
         self.counters.requests += 1;
 
-        let fresh = Member::new(verified.peer.clone(), verified.payload.name.clone(), verified.mac_key.clone());
+        let fresh = Member::new(verified.peer.clone(), verified.payload.name.clone(), Some(verified.mac_key.clone()));
         let trust = &self.trust;
         let member = self.roster.admit(fresh, |key| trust.known().by_key(key).is_some());
         member.remember_verified(message);
         if verified.payload.sctr <= member.sctr {
             // A replay gains nothing from the answer; a subscriber whose state was restored learns its counter.
+            member.stale = true;
+            self.dirty.members.insert(asker);
             let refusal = verified.refuse(Status::StaleCounter, member.sctr, rng)?;
             out.send.push(self.to_subscriber(asker, refusal));
             return Err(Reject::Replay);
         }
         member.sctr = verified.payload.sctr;
+        self.dirty.members.insert(asker);
         let verdict = self.judge(&verified.peer, &verified.payload.name);
         self.answer(message, verified, verdict, rng, out)
     }
@@ -110,14 +117,13 @@ impl Publisher {
         let Some((key, name)) = pinned else {
             return if self.limits.strangers.take(now.mono_ms) { Ok(()) } else { Err(Reject::RateLimited) };
         };
-        if self.roster.get(asker).is_none() {
+        let member = self.roster.admit(Member::new(key.clone(), name, None), |_| true);
+        let mac_key = member.mac_key.get_or_insert_with(|| {
             // Once for each pinned peer, however often it is named.
             self.counters.diffie_hellman += 1;
-            let mac_key = request_mac_key(&self.identity, self.identity.public(), &key);
-            self.roster.admit(Member::new(key, name, mac_key), |_| true);
-        }
-        let member = self.roster.get_mut(asker).ok_or(Reject::NoSession)?;
-        if !mac_verifies(request, &member.mac_key) {
+            request_mac_key(&self.identity, self.identity.public(), &key)
+        });
+        if !mac_verifies(request, mac_key) {
             return Err(Reject::Handshake(HandshakeError::NotAuthentic));
         }
         if member.bucket.take(now.mono_ms) { Ok(()) } else { Err(Reject::RateLimited) }
@@ -182,6 +188,7 @@ impl Publisher {
         let sctr = verified.payload.sctr;
         let grant = match verdict {
             Verdict::Grant(name) => {
+                self.shut_out_the_past(id);
                 let accepted = verified.grant(self.sealer.stream().grant(), sctr, rng)?;
                 self.counters.grants += 1;
                 if self.trust.mode() == TrustMode::FirstPeer && self.trust.known().is_empty() {
@@ -212,6 +219,14 @@ impl Publisher {
         }
         out.send.push(self.to_subscriber(id, grant));
         Ok(())
+    }
+
+    /// A subscriber whose state was restored may not be shown again what it has read: the next grant opens nothing that
+    /// was sealed before it.
+    fn shut_out_the_past(&mut self, id: PeerId) {
+        if self.roster.get_mut(id).is_some_and(|member| std::mem::take(&mut member.stale)) {
+            self.step();
+        }
     }
 
     fn to_subscriber(&self, id: PeerId, payload: Vec<u8>) -> Outgoing {

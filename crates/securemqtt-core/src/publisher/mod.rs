@@ -6,9 +6,19 @@ mod acks;
 mod config;
 mod event;
 mod intake;
+mod own;
+mod past;
+mod repair;
+mod reports;
+mod restore;
 mod roster;
 mod rotation;
 mod sealer;
+mod segment;
+mod spool;
+mod status;
+mod store;
+mod twins;
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -17,7 +27,12 @@ use rand_core::CryptoRng;
 
 pub use config::Config;
 pub use event::{Counters, Event, Reject};
+pub use repair::Resend;
+use reports::Losses;
+pub use reports::Unreported;
 pub use sealer::{MAX_TOPICS, SealError};
+pub use segment::{SpooledFrame, frames};
+pub use status::{KnownSubscriber, Rotating};
 
 use crate::bucket::TokenBucket;
 use crate::identity::{IdentityKey, IdentityPublic, PeerId};
@@ -25,17 +40,34 @@ use crate::peers::{KnownPeers, PeerName};
 use crate::stream::StreamSecret;
 use crate::topic::Control;
 use crate::trust::Trust;
-use crate::wire::{Hello, RunPositions, SUITE_1};
+use crate::wire::{Hello, SUITE_1};
 use crate::{Now, Outgoing, Qos};
+use own::Epoch;
+use past::PastRuns;
+use repair::Repair;
 use roster::{Member, Roster};
 use rotation::Rotation;
-use sealer::Sealer;
+use sealer::{Reach, Sealer};
+use spool::Spool;
+use store::Dirty;
+use twins::Twins;
+
+/// Ticks that name older runs at one time.
+const MAX_TICKS: usize = 32;
+/// Between ticks while the spool is full.
+const FULL_TICK_MS: u64 = 2_000;
+/// Between ticks while reports of everything are awaited.
+const CONFIRM_TICK_MS: u64 = 1_000;
+/// Between two handfuls of frames that are sent again.
+const REPAIR_MS: u64 = 20;
 
 /// What a call leaves to be done. The caller takes both lists, and does them in this order.
 #[derive(Debug, Default)]
 pub struct Output {
     /// Messages to publish, in order.
     pub send: Vec<Outgoing>,
+    /// Frames to publish again, from the spool.
+    pub resend: Vec<Resend>,
     /// What happened.
     pub events: Vec<Event>,
 }
@@ -45,6 +77,23 @@ pub struct Output {
 struct OwnHello {
     bytes: Vec<u8>,
     short: [u8; 8],
+}
+
+impl OwnHello {
+    fn new(bytes: Vec<u8>) -> Self {
+        Self { short: Hello::short_hash(&bytes), bytes }
+    }
+}
+
+/// A sealed frame that was spooled.
+#[derive(Debug)]
+pub struct Spooled {
+    /// The bytes to publish, when the spool with them is durable.
+    pub frame: Vec<u8>,
+    /// Its segment.
+    pub segment: u64,
+    /// One past its last number.
+    pub to: u32,
 }
 
 /// The engine.
@@ -61,9 +110,30 @@ pub struct Publisher {
     denied: HashSet<PeerId>,
     asked: HashMap<PeerId, (PeerName, IdentityPublic)>,
     sealer: Sealer,
-    /// The last runs before this one, still named in ticks.
-    older_runs: Vec<RunPositions>,
+    /// The stream's age and runs, and this run's place in the order of runs.
+    epoch: Epoch,
+    order: u32,
+    /// Whether it is known on disk how far each topic was sealed.
+    is_exact: bool,
+    past: PastRuns,
     rotation: Option<Rotation>,
+    /// A stream that was handed out before the restart and not used yet.
+    restored_next: Option<StreamSecret>,
+    spool: Spool,
+    /// All frames in segments below were handed to the broker.
+    released: u64,
+    repair: Repair,
+    losses: Losses,
+    /// Whether ticks ask until everything is reported.
+    confirming: bool,
+    twins: Twins,
+    /// Last words to subscribers that were shut out while there was no connection.
+    farewells: Vec<Outgoing>,
+    dirty: Dirty,
+    challenge_unix_ms: u64,
+    started_unix_ms: u64,
+    last_tick_ms: u64,
+    repair_ms: u64,
     due: Due,
     limits: Limits,
     counters: Counters,
@@ -98,18 +168,37 @@ impl Publisher {
         let id = identity.public().id();
         let stream = StreamSecret::generate(id, config.signed_frames, rng);
         let at = now.mono_ms;
+        let hello = new_hello(&identity, &config, rng);
+        let sealer = Sealer::new(stream, Control::Tick.topic(id), &[], rng);
+        let epoch = Epoch { made_ms: now.unix_ms, stepped_ms: now.unix_ms, runs: vec![sealer.run()] };
         Self {
             id,
-            hello: new_hello(&identity, &config, rng),
+            hello,
             previous_hello: None,
             trust,
             roster: Roster::default(),
             approved: HashSet::new(),
             denied: HashSet::new(),
             asked: HashMap::new(),
-            sealer: Sealer::new(stream, Control::Tick.topic(id), rng),
-            older_runs: Vec::new(),
+            sealer,
+            epoch,
+            order: 0,
+            is_exact: config.spool_max > 0,
+            past: PastRuns::default(),
             rotation: None,
+            restored_next: None,
+            spool: Spool::new(config.spool_max),
+            released: 0,
+            repair: Repair::new(),
+            losses: Losses::default(),
+            confirming: false,
+            twins: Twins::default(),
+            farewells: Vec::new(),
+            dirty: Dirty { own: true, run: true, ..Dirty::default() },
+            challenge_unix_ms: now.unix_ms,
+            started_unix_ms: now.unix_ms,
+            last_tick_ms: at,
+            repair_ms: 0,
             due: Due {
                 challenge: at + config.challenge_ms,
                 tick: at + config.tick_ms,
@@ -164,12 +253,13 @@ impl Publisher {
 
     /// The filters to subscribe to, after every CONNACK.
     pub fn filters(&self) -> Vec<String> {
-        vec![Control::In.topic(self.id)]
+        vec![Control::In.topic(self.id), Control::Tick.topic(self.id)]
     }
 
     /// The connection is up, again perhaps: hello, keys and a tick, which opens the run.
     pub fn connected(&mut self, now: Now, out: &mut Output) {
         out.send.push(self.hello_message(Qos::AtLeastOnce));
+        out.send.append(&mut self.farewells);
         let keys: Vec<Outgoing> = self
             .roster
             .active()
@@ -180,20 +270,112 @@ impl Publisher {
         self.tick(now, Qos::AtLeastOnce, false, false, out);
     }
 
-    /// Seals one reading for a topic.
+    /// Seals one reading for a topic, which is not kept for anybody.
     ///
     /// # Errors
     /// [`SealError`] when the topic cannot be used or a counter is at its end.
     pub fn seal(&mut self, topic: &str, reading: &[u8]) -> Result<Vec<u8>, SealError> {
-        self.sealer.seal(topic, reading).map(|(_, frame)| frame)
+        let (seq, frame) = self.sealer.seal(topic, reading)?;
+        self.sealer.release(topic, seq + 1);
+        Ok(frame)
     }
 
-    /// Seals several readings for a topic as one message.
+    /// Seals several readings for a topic as one message, which is not kept for anybody.
     ///
     /// # Errors
     /// [`SealError`] when the topic cannot be used or a counter is at its end.
     pub fn seal_batch(&mut self, topic: &str, readings: &[&[u8]]) -> Result<Vec<u8>, SealError> {
-        self.sealer.seal_batch(topic, readings).map(|(_, frame)| frame)
+        let (_, frame) = self.sealer.seal_batch(topic, readings)?;
+        self.sealer.release(topic, u32::MAX);
+        Ok(frame)
+    }
+
+    /// Seals a reading, or several as one message, and keeps the frame to be sent again. It may be published when what
+    /// [`Publisher::take_changes`] gives next is durable; then tell [`Publisher::handed_over`].
+    ///
+    /// # Errors
+    /// [`SealError`] when the topic cannot be used or a counter is at its end.
+    pub fn spool(&mut self, topic: &str, readings: &[&[u8]], qos: Qos, retain: bool) -> Result<Spooled, SealError> {
+        let (from, frame) = match readings {
+            [reading] => self.sealer.seal(topic, reading)?,
+            readings => self.sealer.seal_batch(topic, readings)?,
+        };
+        let to = from + u32::try_from(readings.len()).unwrap_or(0);
+        let run = self.sealer.run();
+        let segment = self.spool.push(&SpooledFrame { topic, frame: &frame, qos, retain, run, from, to });
+        Ok(Spooled { frame, segment, to })
+    }
+
+    /// Whether the spool takes a message of so many bytes; what may go for it goes.
+    pub fn has_room(&mut self, bytes: usize) -> bool {
+        let has_room = self.spool.has_room(bytes) || self.make_room(bytes);
+        if !has_room {
+            // Whoever holds it up is asked sooner than by the usual ticks.
+            self.due.tick = self.due.tick.min(self.last_tick_ms + FULL_TICK_MS);
+        }
+        has_room
+    }
+
+    /// Makes room whatever is lost by it.
+    pub fn force_room(&mut self, bytes: usize) {
+        if !self.has_room(bytes) {
+            self.drop_oldest(bytes);
+        }
+    }
+
+    /// The frames that are in memory only: bytes.
+    pub fn unstored(&self) -> usize {
+        self.spool.unstored()
+    }
+
+    /// The first segment that is kept, and the last: frames in between may have to be read from there.
+    pub fn segments(&self) -> (u64, u64) {
+        (self.spool.first(), self.spool.last())
+    }
+
+    /// The first segment of which not everything is with the broker: at a start, from here on it is all sent again.
+    pub fn first_unacknowledged(&self) -> Option<u64> {
+        let first = self.spool.acknowledged_below().max(self.spool.first());
+        (!self.spool.is_empty()).then_some(first)
+    }
+
+    /// No more frames go into the last segment: it is whole when the next changes are durable.
+    pub fn close_segment(&mut self) {
+        self.spool.close_tail();
+    }
+
+    /// How much is kept to be sent again: bytes, and frames that the broker has not acknowledged.
+    pub fn kept(&self) -> (usize, u64) {
+        (self.spool.size(), self.spool.unacknowledged())
+    }
+
+    /// A frame of the spool was handed to the broker.
+    pub fn handed_over(&mut self, segment: u64, run: [u8; 5], topic: &str, to: u32) {
+        if run == self.sealer.run() {
+            self.sealer.release(topic, to);
+        }
+        self.released = self.released.max(segment);
+    }
+
+    /// So were all frames of the segments below this one. What older runs have been waiting for a tick tells, before the
+    /// next frame goes.
+    pub fn handed_over_below(&mut self, segment: u64, now: Now, out: &mut Output) {
+        let before = self.released;
+        self.released = before.max(segment);
+        if self.past.waited(before, self.released) {
+            self.tick(now, Qos::AtLeastOnce, false, false, out);
+        }
+    }
+
+    /// So were all frames that there are.
+    pub fn all_handed_over(&mut self, now: Now, out: &mut Output) {
+        self.handed_over_below(self.spool.last() + u64::from(!self.spool.is_empty()), now, out);
+    }
+
+    /// The broker has acknowledged so many frames of a segment.
+    pub fn acknowledged(&mut self, segment: u64, frames: u32) {
+        self.spool.acknowledge(segment, frames);
+        self.trim();
     }
 
     /// When [`Publisher::poll`] is next due, on the monotonic clock.
@@ -201,6 +383,9 @@ impl Publisher {
         let generation_full = self.sealer.frames_in_generation() >= self.config.ratchet_frames;
         if generation_full || self.sealer.tick_is_due() || self.sealer.is_exhausting() && self.rotation.is_none() {
             return 0;
+        }
+        if !self.repair.is_idle() {
+            return self.repair_ms;
         }
         let due = self.due.challenge.min(self.due.tick).min(self.due.ratchet).min(self.due.rotate);
         self.rotation.as_ref().map_or(due, |rotation| due.min(rotation.deadline_ms))
@@ -214,7 +399,9 @@ impl Publisher {
         let generation_full = self.sealer.frames_in_generation() >= self.config.ratchet_frames;
         if now.mono_ms >= self.due.ratchet || generation_full {
             self.due.ratchet = now.mono_ms + self.config.ratchet_ms;
-            if !self.sealer.step() {
+            if self.step() {
+                self.epoch.stepped_ms = now.unix_ms;
+            } else {
                 self.rotate(now, rng, out);
             }
         }
@@ -225,15 +412,31 @@ impl Publisher {
             self.switch(now, rng, out);
         }
         if now.mono_ms >= self.due.tick || self.sealer.tick_is_due() {
-            self.due.tick = now.mono_ms + self.config.tick_ms;
+            let pause = if self.confirming { CONFIRM_TICK_MS } else { u64::MAX };
+            self.due.tick = now.mono_ms + self.config.tick_ms.min(pause);
             out.send.push(self.hello_message(Qos::AtMostOnce));
             self.tick(now, Qos::AtMostOnce, true, false, out);
+            self.tell_losses(out);
         }
+        if !self.repair.is_idle() && now.mono_ms >= self.repair_ms {
+            self.repair_ms = now.mono_ms + REPAIR_MS;
+            out.resend.extend(self.repair.next(&self.spool, now.mono_ms));
+        }
+        self.forget_stream_before(now);
     }
 
     /// The last tick of the run, before a clean disconnect.
     pub fn finish(&mut self, now: Now, out: &mut Output) {
+        self.is_exact = true;
+        self.dirty.run = true;
+        self.tell_losses(out);
         self.tick(now, Qos::AtLeastOnce, true, true, out);
+    }
+
+    /// Steps the ratchet, durably before the next frame; false at the last generation.
+    fn step(&mut self) -> bool {
+        self.dirty.own = true;
+        self.sealer.step()
     }
 
     /// A person's answer to [`Event::AskPeer`]. A subscriber that was let in is pinned when it confirms.
@@ -253,14 +456,18 @@ impl Publisher {
             self.renew_challenge(now, rng, out);
         }
         self.trust.set_known(known);
-        let gone: Vec<PeerId> =
-            self.roster.granted().filter(|(_, member)| !self.stays(member)).map(|(id, _)| id).collect();
+        let gone = self.gone();
         for id in &gone {
             self.dismiss(*id, rng, out);
         }
         if !gone.is_empty() {
             self.rotate(now, rng, out);
         }
+    }
+
+    /// The members that hold the stream and may not.
+    fn gone(&self) -> Vec<PeerId> {
+        self.roster.granted().filter(|(_, member)| !self.stays(member)).map(|(id, _)| id).collect()
     }
 
     /// Whether a member with a session, or with a GRANT that it has not confirmed, keeps the stream that it holds.
@@ -274,6 +481,8 @@ impl Publisher {
 
     fn renew_challenge<R: CryptoRng + ?Sized>(&mut self, now: Now, rng: &mut R, out: &mut Output) {
         self.due.challenge = now.mono_ms + self.config.challenge_ms;
+        self.challenge_unix_ms = now.unix_ms;
+        self.dirty.own = true;
         let hello = new_hello(&self.identity, &self.config, rng);
         self.previous_hello = Some(std::mem::replace(&mut self.hello, hello));
         out.send.push(self.hello_message(Qos::AtLeastOnce));
@@ -283,22 +492,54 @@ impl Publisher {
         Outgoing { topic: Control::Hello.topic(self.id), payload: self.hello.bytes.clone(), qos, retain: true }
     }
 
-    /// One tick, or several where the topics do not fit in one.
+    /// One tick, or several where the topics or the older runs do not fit in one.
     fn tick(&mut self, now: Now, qos: Qos, timed: bool, last: bool, out: &mut Output) {
+        self.last_tick_ms = now.mono_ms;
+        let asks = self.asks();
+        // What is not sent yet is announced by the tick after it, or by the last one: the next start sends it.
+        let reach = if last { Reach::Sealed } else { Reach::Released };
+        let turns = if qos == Qos::AtLeastOnce { self.past.ticks().min(MAX_TICKS) } else { 1 };
         let mut waiting = usize::MAX;
-        loop {
-            let Ok(payload) = self.sealer.tick(&self.older_runs, now.unix_ms, last) else { return };
+        for turn in 0.. {
+            let left = self.sealer.unannounced_topics(reach);
+            // A topic too long to be named beside the older runs goes without them.
+            let older =
+                if turn < turns && left < waiting { self.past.named(&self.spool, self.released) } else { Vec::new() };
+            let spool = &self.spool;
+            let made =
+                self.sealer.tick(&older, now.unix_ms, sealer::TickKind { asks, last, reach }, |run, position| {
+                    spool.first_kept(run, position)
+                });
+            let Ok(payload) = made else { return };
             out.send.push(Outgoing { topic: Control::Tick.topic(self.id), payload, qos, retain: true });
-            let left = self.sealer.unannounced_topics();
-            // A topic too long to be named beside the older runs waits until those are gone.
-            if left == 0 || left >= waiting {
+            let left = self.sealer.unannounced_topics(reach);
+            if turn + 1 >= turns && (left == 0 || left >= waiting && older.is_empty()) {
                 break;
             }
             waiting = left;
         }
-        if timed {
-            self.sealer.move_marks();
+        if asks {
+            self.note_asking();
         }
+        if timed {
+            self.sealer.move_marks(reach);
+        }
+    }
+
+    /// A run of a stream, which no run of it was before.
+    fn new_sealer<R: CryptoRng + ?Sized>(&mut self, stream: StreamSecret, rng: &mut R) -> Sealer {
+        let sealer = Sealer::new(stream, Control::Tick.topic(self.id), &self.epoch.runs, rng);
+        self.epoch.runs.push(sealer.run());
+        self.is_exact = self.config.spool_max > 0;
+        self.dirty.own = true;
+        self.dirty.run = true;
+        sealer
+    }
+
+    fn new_epoch(&mut self, now: Now) {
+        self.epoch = Epoch { made_ms: now.unix_ms, stepped_ms: now.unix_ms, runs: Vec::new() };
+        self.due.rotate = now.mono_ms + self.config.rotate_ms;
+        self.due.ratchet = now.mono_ms + self.config.ratchet_ms;
     }
 }
 
@@ -306,8 +547,7 @@ fn new_hello<R: CryptoRng + ?Sized>(identity: &IdentityKey, config: &Config, rng
     let mut challenge = [0; 16];
     rng.fill_bytes(&mut challenge);
     let hello = Hello { suites: vec![SUITE_1], key: identity.public().clone(), challenge, name: config.name.clone() };
-    let bytes = hello.encode();
-    OwnHello { short: Hello::short_hash(&bytes), bytes }
+    OwnHello::new(hello.encode())
 }
 
 fn keys_message(publisher: PeerId, subscriber: PeerId, payload: Vec<u8>) -> Outgoing {

@@ -1,14 +1,22 @@
 //! The subscribers that a publisher remembers: counters, pending handshakes, sessions. Bounded for strangers.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::{HashMap, HashSet, VecDeque};
 
+use zeroize::Zeroizing;
+
+use super::reports::Reported;
 use crate::bucket::TokenBucket;
 use crate::chain::ChainSender;
 use crate::handshake::SessionKeys;
 use crate::identity::{IdentityPublic, PeerId};
-use crate::kdf::{AckKey, RequestMacKey};
+use crate::kdf::{AckKey, RequestMacKey, WrapKey};
 use crate::peers::PeerName;
-use crate::primitives::sha256_prefix;
+use crate::primitives::{POINT_LEN, sha256_prefix};
+use crate::record::{Change, Table};
+use crate::wire::{Reader, WireError};
+
+/// The version of a member's record.
+const VERSION: u8 = 1;
 
 /// Handshakes that wait for a confirmation, for each subscriber.
 const MAX_PENDING: usize = 2;
@@ -41,9 +49,16 @@ impl Active {
 pub(super) struct Member {
     pub(super) key: IdentityPublic,
     pub(super) name: PeerName,
-    pub(super) mac_key: RequestMacKey,
+    /// One Diffie-Hellman, made when it is first needed.
+    pub(super) mac_key: Option<RequestMacKey>,
     /// The highest counter seen.
     pub(super) sctr: u64,
+    /// It was told that its counter is stale: what it held is not to be trusted with what was sealed before.
+    pub(super) stale: bool,
+    /// The segment of the spool that was the next when it first confirmed: what is older it is not owed.
+    pub(super) joined: u64,
+    /// What it has said of the spool.
+    pub(super) reported: Reported,
     pub(super) active: Option<Active>,
     pub(super) bucket: TokenBucket,
     pub(super) repeats: TokenBucket,
@@ -56,12 +71,15 @@ pub(super) struct Member {
 }
 
 impl Member {
-    pub(super) fn new(key: IdentityPublic, name: PeerName, mac_key: RequestMacKey) -> Self {
+    pub(super) fn new(key: IdentityPublic, name: PeerName, mac_key: Option<RequestMacKey>) -> Self {
         Self {
             key,
             name,
             mac_key,
             sctr: 0,
+            stale: false,
+            joined: 0,
+            reported: Reported::default(),
             active: None,
             bucket: TokenBucket::new(REQUEST_RATE.0, REQUEST_RATE.1),
             repeats: TokenBucket::new(REQUEST_RATE.0, REQUEST_RATE.1),
@@ -116,6 +134,63 @@ impl Member {
         }
     }
 
+    /// Whether it is worth a record: strangers that only asked are not.
+    fn is_kept(&self, is_pinned: bool) -> bool {
+        is_pinned || self.active.is_some() || !self.pending.is_empty()
+    }
+
+    /// ```text
+    ///  version | key 33 | name length 2 | name | sctr 8 | joined 8 | stale 1 | n 1 | n x { sid 8 | ka 32 | chain }
+    ///  | n 1 | n x { sid 8 | ka 32 | wk 32 }        the active session, and those that wait for their confirmation
+    /// ```
+    fn encode(&self) -> Zeroizing<Vec<u8>> {
+        let mut out = Zeroizing::new(vec![VERSION]);
+        out.extend_from_slice(self.key.as_bytes());
+        let name = self.name.as_str().as_bytes();
+        out.extend_from_slice(&u16::try_from(name.len()).unwrap_or(u16::MAX).to_be_bytes());
+        out.extend_from_slice(name);
+        out.extend_from_slice(&self.sctr.to_be_bytes());
+        out.extend_from_slice(&self.joined.to_be_bytes());
+        out.push(u8::from(self.stale));
+        out.push(u8::from(self.active.is_some()));
+        if let Some(active) = &self.active {
+            out.extend_from_slice(&active.sid);
+            out.extend_from_slice(active.ka.expose());
+            active.chain.encode_into(&mut out);
+        }
+        out.push(u8::try_from(self.pending.len()).unwrap_or(u8::MAX));
+        for session in &self.pending {
+            out.extend_from_slice(&session.sid);
+            out.extend_from_slice(session.ka.expose());
+            out.extend_from_slice(session.wk_0.expose());
+        }
+        out
+    }
+
+    fn decode(bytes: &[u8]) -> Result<Self, WireError> {
+        let mut reader = Reader::new(bytes);
+        if reader.u8()? != VERSION {
+            return Err(WireError::Range);
+        }
+        let key = IdentityPublic::from_bytes(reader.take(POINT_LEN)?).map_err(|_| WireError::Point)?;
+        let length = usize::from(reader.u16()?);
+        let name = std::str::from_utf8(reader.take(length)?).ok().and_then(|name| name.parse().ok());
+        let mut member = Self::new(key, name.ok_or(WireError::Text)?, None);
+        (member.sctr, member.joined, member.stale) = (reader.u64()?, reader.u64()?, reader.u8()? != 0);
+        let read_key = |reader: &mut Reader<'_>| reader.array().map(|key| AckKey::new(Zeroizing::new(key)));
+        for _ in 0..reader.u8()? {
+            let (sid, ka) = (reader.array()?, read_key(&mut reader)?);
+            member.active = Some(Active { sid, ka, chain: ChainSender::decode(sid, &mut reader)?, keys_sent_ms: 0 });
+        }
+        for _ in 0..reader.u8()? {
+            let (sid, ka) = (reader.array()?, read_key(&mut reader)?);
+            let wk_0 = WrapKey::new(Zeroizing::new(reader.array()?));
+            member.await_confirm(SessionKeys { sid, ka, wk_0 });
+        }
+        reader.finish()?;
+        Ok(member)
+    }
+
     /// Ends its session and every pending handshake.
     pub(super) fn end(&mut self) {
         self.active = None;
@@ -129,6 +204,10 @@ impl Member {
 pub(super) struct Roster {
     members: HashMap<PeerId, Member>,
     clock: u64,
+    /// Members with a record on disk.
+    stored: HashSet<PeerId>,
+    /// Strangers that gave way.
+    evicted: Vec<PeerId>,
 }
 
 impl Roster {
@@ -176,13 +255,43 @@ impl Roster {
                 .collect();
             if strangers.len() >= MAX_STRANGERS {
                 let oldest = strangers.iter().min_by_key(|(_, seen)| *seen);
-                oldest.map(|(id, _)| self.members.remove(id));
+                if let Some((id, _)) = oldest {
+                    self.members.remove(id);
+                    self.evicted.push(*id);
+                }
             }
         }
         let clock = self.clock;
         let member = self.members.entry(id).or_insert(member);
         member.seen = clock;
         member
+    }
+
+    /// The records of these members and of those that gave way; nothing where there is to be none.
+    pub(super) fn changes(
+        &mut self,
+        ids: impl IntoIterator<Item = PeerId>,
+        is_pinned: impl Fn(&IdentityPublic) -> bool,
+    ) -> Vec<Change> {
+        let mut changes = Vec::new();
+        for id in ids.into_iter().chain(std::mem::take(&mut self.evicted)) {
+            let member = self.members.get(&id).filter(|member| member.is_kept(is_pinned(&member.key)));
+            let value = member.map(Member::encode);
+            let was_there = if value.is_some() { !self.stored.insert(id) } else { self.stored.remove(&id) };
+            if value.is_some() || was_there {
+                changes.push(Change { table: Table::Member, key: id.as_bytes().to_vec(), value });
+            }
+        }
+        changes
+    }
+
+    /// Takes up a record.
+    pub(super) fn restore(&mut self, bytes: &[u8]) -> Result<(), WireError> {
+        let member = Member::decode(bytes)?;
+        let id = member.key.id();
+        self.stored.insert(id);
+        self.members.insert(id, member);
+        Ok(())
     }
 
     pub(super) fn len(&self) -> usize {

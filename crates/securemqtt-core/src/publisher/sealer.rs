@@ -56,11 +56,17 @@ impl From<NotAuthentic> for SealError {
     }
 }
 
+pub(crate) use ticks::{Reach, TickKind};
+
 /// One topic of the run.
 struct TopicSealer {
     key: AeadKey,
     generation: u8,
+    /// Everything below has been sealed, and was handed to the broker.
     next: u32,
+    released: u32,
+    /// What `next` was when it was last stored.
+    stored: u32,
     ledger: Ledger,
     /// `next` at the last two timed ticks: a digest reaches back over two intervals.
     marks: [u32; 2],
@@ -82,10 +88,18 @@ pub(crate) struct Sealer {
 }
 
 impl Sealer {
-    /// A new run of `stream`. The run is random: 5 bytes, and no two runs of one stream share a process.
-    pub(crate) fn new<R: CryptoRng + ?Sized>(stream: StreamSecret, tick_topic: String, rng: &mut R) -> Self {
+    /// A new run of `stream`. The run is random: 5 bytes, and none of those that the stream has had.
+    pub(crate) fn new<R: CryptoRng + ?Sized>(
+        stream: StreamSecret,
+        tick_topic: String,
+        used: &[[u8; 5]],
+        rng: &mut R,
+    ) -> Self {
         let mut run = [0; 5];
         rng.fill_bytes(&mut run);
+        while used.contains(&run) {
+            rng.fill_bytes(&mut run);
+        }
         Self {
             stream,
             run,
@@ -170,10 +184,41 @@ impl Sealer {
         state.key.seal(u64::from(seq), &self.aad, &mut frame, start)?;
         state.next = next;
         state.ledger.note(seq, next, leaf(&frame));
-        self.unannounced += 1;
         self.frames_in_generation += 1;
         self.exhausting |= next >= SOFT_LIMIT;
         Ok((seq, frame))
+    }
+
+    /// What was sealed for a topic below a number was handed to the broker.
+    pub(crate) fn release(&mut self, topic: &str, to: u32) {
+        if let Some(state) = self.topics.get_mut(topic) {
+            let to = to.min(state.next);
+            if to > state.released {
+                state.released = to;
+                self.unannounced += 1;
+            }
+        }
+    }
+
+    /// Whether something sealed was not handed to the broker yet.
+    pub(crate) fn has_unreleased(&self) -> bool {
+        self.topics.values().any(|topic| topic.released < topic.next)
+    }
+
+    /// The topics that were sealed for since the last call, and how far.
+    pub(crate) fn take_moved(&mut self) -> Vec<(String, u32)> {
+        let moved = self.topics.iter_mut().filter(|(_, topic)| topic.stored != topic.next);
+        moved
+            .map(|(name, topic)| {
+                topic.stored = topic.next;
+                (name.clone(), topic.next)
+            })
+            .collect()
+    }
+
+    /// The run is over: its stream.
+    pub(crate) fn into_stream(self) -> StreamSecret {
+        self.stream
     }
 
     fn open_topic(&mut self, topic: &str) -> Result<(), SealError> {
@@ -190,6 +235,8 @@ impl Sealer {
             key: kdf::traffic_key(self.stream.secret(), &context, topic),
             generation: context.generation,
             next: 0,
+            released: 0,
+            stored: 0,
             ledger: Ledger::default(),
             marks: [0; 2],
             announced: 0,
@@ -217,7 +264,7 @@ mod tests {
     fn sealer() -> Sealer {
         let mut rng = ChaCha20Rng::seed_from_u64(1);
         let stream = StreamSecret::generate(PeerId::from_bytes([1; 16]), false, &mut rng);
-        Sealer::new(stream, "tick".to_owned(), &mut rng)
+        Sealer::new(stream, "tick".to_owned(), &[], &mut rng)
     }
 
     #[test]
@@ -227,10 +274,10 @@ mod tests {
         for _ in 0..count {
             sealer.seal("t", b"").unwrap();
         }
-        let position = sealer.positions(1_000).remove(0);
+        let position = sealer.positions(1_000, Reach::Sealed).remove(0);
         assert_eq!((position.from, position.next), (0, count));
         sealer.seal("t", b"").unwrap();
-        let position = sealer.positions(1_000).remove(0);
+        let position = sealer.positions(1_000, Reach::Sealed).remove(0);
         assert_eq!((position.from, position.next), (count + 1, count + 1));
         assert_eq!(position.digest, sha256(&[]));
     }

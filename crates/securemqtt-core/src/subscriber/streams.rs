@@ -19,9 +19,10 @@ pub(super) const TICK_STEPS: u8 = u8::MAX;
 pub(super) enum Owed {
     /// None: it was in use when it was granted, and no signed tick of it has come yet.
     Nothing,
-    /// Those that begin: a signed tick has named some of those before, and there may be others.
-    Next,
-    /// All that we do not know: the stream came while we had a session, or a signed tick has named all runs before.
+    /// Those that begin: a signed tick has come, first at this time of the monotonic clock. It may not have named all
+    /// runs before it; those that follow at once do.
+    Next(u64),
+    /// All that we do not know: the stream came while we had a session, or all runs before have been named.
     All,
 }
 

@@ -1,8 +1,9 @@
 //! Protocol behaviour, with peers in memory and an adversarial network: no socket, no sleep.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub, reason = "tests")]
 
-// The world of a test, the attackers in it, and a publisher that does as it is told.
+// The world of a test, the attackers in it, a publisher's disk, and one that does as it is told.
 mod by_hand;
+mod disk;
 mod insider;
 mod network;
 
@@ -23,6 +24,8 @@ mod gaps;
 mod generations;
 /// Duplicated, replayed, forged and lost handshake messages.
 mod handshakes;
+/// A publisher that keeps what it sealed: restarts, crashes, restored copies, twins.
+mod keeping;
 /// What leaked keys open.
 mod leaks;
 /// A publisher that is started again and again.
@@ -45,6 +48,10 @@ mod rotations;
 mod schedules;
 /// Who reads what, in which order things may start.
 mod sessions;
+/// What is missing is asked for and sent again; a full spool.
+mod spools;
+/// What a person may ask of either side.
+mod status;
 /// Random and mutated messages.
 mod totality;
 /// Strangers, first peers and a person's decision.

@@ -13,6 +13,8 @@ use securemqtt_core::trust::{Trust, TrustMode};
 use securemqtt_core::wire::Kind;
 use securemqtt_core::{Delivery, Now, Outgoing, publisher, subscriber};
 
+use crate::disk::Disk;
+
 pub fn rng(seed: u64) -> ChaCha20Rng {
     ChaCha20Rng::seed_from_u64(seed)
 }
@@ -64,6 +66,7 @@ pub struct PublisherNode {
     pub config: publisher::Config,
     pub events: Vec<publisher::Event>,
     pub rng: ChaCha20Rng,
+    pub disk: Disk,
 }
 
 pub struct SubscriberNode {
@@ -127,7 +130,7 @@ pub struct Net {
     pub adversary: Option<Filter>,
     /// What the adversary holds back.
     pub held: Vec<(Who, Sent)>,
-    restarts: u64,
+    pub restarts: u64,
 }
 
 impl Net {
@@ -171,7 +174,7 @@ impl Net {
         let mut rng = rng(1_000 + index as u64 + self.now.mono_ms);
         let trust = Trust::new(mode, identity.public().id(), peers, Vec::new());
         let engine = publisher::Publisher::new(identity.clone(), trust, config.clone(), self.now, &mut rng);
-        self.publishers.push(PublisherNode { engine, config, events: Vec::new(), rng });
+        self.publishers.push(PublisherNode { engine, config, events: Vec::new(), rng, disk: Disk::default() });
         self.connect_publisher(index);
         index
     }
@@ -186,7 +189,7 @@ impl Net {
         let trust = Trust::new(mode, identity.public().id(), peers, Vec::new());
         let config = self.publishers[index].config.clone();
         let engine = publisher::Publisher::new(identity.clone(), trust, config.clone(), self.now, &mut rng);
-        self.publishers[index] = PublisherNode { engine, config, events: Vec::new(), rng };
+        self.publishers[index] = PublisherNode { engine, config, events: Vec::new(), rng, disk: Disk::default() };
         self.connect_publisher(index);
     }
 
@@ -301,6 +304,9 @@ impl Net {
 
     /// Sends one reading.
     pub fn send(&mut self, publisher: usize, topic: &str, reading: &[u8]) -> Vec<u8> {
+        if self.publishers[publisher].config.spool_max > 0 {
+            return self.send_kept(publisher, topic, reading);
+        }
         let frame = self.publishers[publisher].engine.seal(topic, reading).unwrap();
         let message = Outgoing {
             topic: topic.to_owned(),
@@ -354,8 +360,12 @@ impl Net {
     }
 
     pub fn take_publisher(&mut self, index: usize, out: publisher::Output) {
-        self.publishers[index].events.extend(out.events);
-        for message in out.send {
+        let node = &mut self.publishers[index];
+        // Durable first.
+        node.disk.store(node.engine.take_changes());
+        node.events.extend(out.events);
+        let again: Vec<Outgoing> = out.resend.iter().flat_map(|resend| node.disk.frames_again(resend)).collect();
+        for message in out.send.into_iter().chain(again) {
             self.publish(Who::P(index), message);
         }
     }

@@ -7,25 +7,42 @@
 //!
 //! A thread commits; what is handed in while it is at work goes into one transaction after it. A full disk stops nothing
 //! but this: it is tried again until it works, and until then nothing counts as stored.
+//!
+//! What a start needs is read into memory ([`Loaded`]), but for the segments of a publisher's spool: of those only the keys,
+//! and [`Store::fetch`] reads one at a time, so that a spool of 64 MiB takes no more memory than its largest segment and
+//! the database's own cache of a mebibyte.
 
+mod file;
+mod news;
+mod queue;
+mod seal;
+#[cfg(test)]
+mod seal_tests;
 mod tables;
 #[cfg(test)]
 mod tests;
 mod writer;
 
-use std::path::PathBuf;
-use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
-use std::thread::{self, JoinHandle};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{self, RecvTimeoutError};
+use std::thread;
+use std::time::Duration;
 
-use securemqtt_core::record::{Change, Record, RestoreError};
-use tokio::sync::{Notify, mpsc};
+use securemqtt_core::record::{Change, Record, RestoreError, Table};
+use tokio::sync::{oneshot, watch};
+use zeroize::Zeroizing;
 
-use super::StateDir;
 use super::error::StateError;
+use super::{StateDir, StateKey};
+use news::News;
+use queue::{Fetch, Shared};
+use tables::Tables;
 use writer::Writer;
 
-const FILE: &str = "state.redb";
+pub(super) const FILE: &str = "state.redb";
+/// How long a store that is dropped waits for a disk that hangs.
+const DROP_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How far an output file was written when its readings were stored.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -43,6 +60,8 @@ pub struct Cursor {
 pub struct Loaded {
     /// The engine's records.
     pub records: Vec<Record>,
+    /// The keys of the spool's segments, in order; their bytes stay on disk, see [`Store::fetch`].
+    pub segments: Vec<Vec<u8>>,
     /// The output file's.
     pub cursor: Option<Cursor>,
     /// Whether the last run ended cleanly, or there was none.
@@ -58,14 +77,6 @@ pub struct Batch {
     pub cursor: Option<Cursor>,
     /// Whether this is the clean end of a run.
     pub clean: Option<bool>,
-}
-
-impl Batch {
-    fn add(&mut self, later: Self) {
-        self.changes.extend(later.changes);
-        self.cursor = later.cursor.or(self.cursor.take());
-        self.clean = later.clean.or(self.clean);
-    }
 }
 
 /// A place in the order of batches.
@@ -86,92 +97,100 @@ pub enum StoreEvent {
     Recovered,
 }
 
-#[derive(Debug, Default)]
-struct Queue {
-    batch: Option<Batch>,
-    last: u64,
-    closing: bool,
-}
-
-#[derive(Debug, Default)]
-struct Shared {
-    queue: Mutex<Queue>,
-    wake: Condvar,
-    durable: AtomicU64,
-    moved: Notify,
-}
-
-impl Shared {
-    fn lock(&self) -> MutexGuard<'_, Queue> {
-        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
 /// The database of one state directory.
 #[derive(Debug)]
 pub struct Store {
     path: PathBuf,
     shared: Arc<Shared>,
-    events: mpsc::UnboundedReceiver<StoreEvent>,
-    thread: Option<JoinHandle<Result<(), String>>>,
+    news: news::Reader,
+    /// How the thread has ended; none when that was asked for.
+    ended: Option<mpsc::Receiver<Result<(), String>>>,
 }
 
 impl Store {
     /// Opens the database of a directory that this process holds, and reads it. A missing one is new; a damaged one stays
-    /// as it is.
+    /// as it is. With a key all secrets in it are sealed; one that was not sealed before is from now on, and opens with
+    /// this key only.
     ///
     /// # Errors
-    /// If others may read the file, it is damaged or of a later version, or cannot be opened.
-    pub fn open(directory: &StateDir) -> Result<(Self, Loaded), StateError> {
+    /// If others may read the file, it is damaged, of a later version or sealed with another key, or cannot be opened.
+    pub fn open(directory: &StateDir, key: Option<&StateKey>) -> Result<(Self, Loaded), StateError> {
         let path = directory.file(FILE);
-        let database = tables::open(&path, !path.exists())?;
-        let loaded = tables::read(&database).map_err(|why| StateError::Database { path: path.clone(), why })?;
+        if !path.exists() {
+            Tables::create(&path, key)?;
+        }
+        let tables = Tables::open(&path, key)?;
+        let loaded = tables.read().map_err(|trouble| trouble.of(&path))?;
         let shared = Arc::new(Shared::default());
-        let (told, events) = mpsc::unbounded_channel();
-        let writer = Writer::new(path.clone(), database, Arc::clone(&shared), told);
-        let spawned = thread::Builder::new().name("state".to_owned()).spawn(move || writer.run());
-        let thread = spawned.map_err(|source| StateError::Write { path: path.clone(), source })?;
-        Ok((Self { path, shared, events, thread: Some(thread) }, loaded))
+        let (told, news) = watch::channel(News::default());
+        let writer = Writer::new(path.clone(), key.cloned(), tables, Arc::clone(&shared), told);
+        let store = Self::over(path, shared, news, move || writer.run())?;
+        Ok((store, loaded))
+    }
+
+    /// A store and its thread.
+    fn over(
+        path: PathBuf,
+        shared: Arc<Shared>,
+        news: watch::Receiver<News>,
+        work: impl FnOnce() -> Result<(), String> + Send + 'static,
+    ) -> Result<Self, StateError> {
+        let (end, ended) = mpsc::sync_channel(1);
+        // Nobody may be asking any more.
+        let run = move || drop(end.send(work()));
+        let spawned = thread::Builder::new().name("state".to_owned()).spawn(run);
+        spawned.map_err(|source| StateError::Write { path: path.clone(), source })?;
+        Ok(Self { path, shared, news: news::Reader::new(news), ended: Some(ended) })
+    }
+
+    /// The file.
+    pub fn path(&self) -> &Path {
+        &self.path
     }
 
     /// Hands a batch in; it is stored with those that wait already. Does not wait.
     pub fn submit(&self, batch: Batch) -> Ticket {
-        let mut queue = self.shared.lock();
-        queue.batch.get_or_insert_default().add(batch);
-        queue.last += 1;
-        self.shared.wake.notify_one();
-        Ticket(queue.last)
+        self.shared.submit(batch)
+    }
+
+    /// Reads one record, as everything submitted so far leaves it: `None` where there is none. A batch that waits does not
+    /// delay it.
+    ///
+    /// # Errors
+    /// If the disk cannot be read: why. Later it may.
+    pub fn fetch(
+        &self,
+        table: Table,
+        key: Vec<u8>,
+    ) -> impl Future<Output = Result<Option<Zeroizing<Vec<u8>>>, String>> + Send + use<> {
+        let (to, from) = oneshot::channel();
+        self.shared.fetch(Fetch::new((table, key), to));
+        async move { from.await.unwrap_or_else(|_| Err("the state is closed".to_owned())) }
     }
 
     /// Whether a batch survives a power cut.
     pub fn is_durable(&self, ticket: Ticket) -> bool {
-        self.shared.durable.load(Ordering::Acquire) >= ticket.0
+        self.news.is_durable(ticket)
     }
 
-    /// The next thing that happens. Safe to be cancelled.
+    /// The next thing that happens; of several batches that became durable the last. Safe to be cancelled.
     pub async fn event(&mut self) -> StoreEvent {
-        match self.events.recv().await {
-            Some(event) => event,
-            None => std::future::pending().await,
+        loop {
+            if let Some(event) = self.news.next() {
+                return event;
+            }
+            self.news.changed().await;
         }
     }
 
     /// What has happened already.
     pub fn try_event(&mut self) -> Option<StoreEvent> {
-        self.events.try_recv().ok()
+        self.news.next()
     }
 
     /// Waits until a batch survives a power cut.
     pub async fn reached(&self, ticket: Ticket) {
-        loop {
-            let moved = self.shared.moved.notified();
-            tokio::pin!(moved);
-            moved.as_mut().enable();
-            if self.is_durable(ticket) {
-                return;
-            }
-            moved.await;
-        }
+        self.news.reached(ticket).await;
     }
 
     /// A record that the engine cannot read.
@@ -179,25 +198,28 @@ impl Store {
         StateError::Database { path: self.path.clone(), why: error.to_string() }
     }
 
-    /// Stores what waits, once, and closes the file.
+    /// Stores what waits, once, and closes the file, however long the disk takes.
     ///
     /// # Errors
     /// If it cannot be stored.
     pub fn close(mut self) -> Result<(), StateError> {
-        let failed = self.stop();
-        failed.map_or(Ok(()), |why| Err(StateError::NotStored { path: self.path.clone(), why }))
-    }
-
-    fn stop(&mut self) -> Option<String> {
-        self.shared.lock().closing = true;
-        self.shared.wake.notify_one();
-        self.thread.take()?.join().unwrap_or_else(|_| Err("the thread that stores has failed".to_owned())).err()
+        let not_stored = |why| StateError::NotStored { path: self.path.clone(), why };
+        self.shared.close();
+        match self.ended.take().map(|ended| ended.recv()) {
+            Some(Ok(ended)) => ended.map_err(not_stored),
+            Some(Err(_)) => Err(not_stored("the thread that stores has failed".to_owned())),
+            None => Ok(()),
+        }
     }
 }
 
 impl Drop for Store {
+    /// As [`Store::close`], but on a disk that hangs the thread is left behind, with the file and its lock.
     fn drop(&mut self) {
-        // The outcome was asked for in `close`, or nobody wants it.
-        let _ = self.stop();
+        let Some(ended) = self.ended.take() else { return };
+        self.shared.close();
+        if let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(DROP_PATIENCE) {
+            tracing::warn!("{} is not closed: the disk does not answer", self.path.display());
+        }
     }
 }

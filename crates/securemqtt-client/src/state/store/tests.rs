@@ -1,23 +1,25 @@
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+#![expect(clippy::unwrap_used, reason = "tests")]
 
 use std::os::unix::fs::PermissionsExt as _;
 
 use std::fs;
 use std::path::Path;
+use std::time::Instant;
 
 use redb::Database;
 use securemqtt_core::record::Table;
 
+use super::queue::Pending;
 use super::tables::{META, SCHEMA};
 use super::*;
 
-fn put(key: &[u8], value: &[u8]) -> Batch {
+pub(super) fn put(key: &[u8], value: &[u8]) -> Batch {
     let change = Change { table: Table::Topic, key: key.to_vec(), value: Some(value.to_vec().into()) };
     Batch { changes: vec![change], ..Batch::default() }
 }
 
 fn open(directory: &Path) -> Result<(Store, Loaded), StateError> {
-    Store::open(&StateDir::open(directory.join("state")).unwrap())
+    Store::open(&StateDir::open(directory.join("state")).unwrap(), None)
 }
 
 #[tokio::test]
@@ -33,12 +35,8 @@ async fn what_was_stored_is_there_again() {
     let last = store.submit(Batch { changes: vec![change], cursor: Some(cursor.clone()), clean: None });
     store.reached(last).await;
     assert!(store.is_durable(last));
-    let mut seen = None;
-    while seen < Some(last) {
-        let StoreEvent::Durable(ticket) = store.event().await else { panic!("stuck") };
-        assert!(seen < Some(ticket), "in order");
-        seen = Some(ticket);
-    }
+    assert_eq!(store.event().await, StoreEvent::Durable(last), "only the newest is told");
+    assert_eq!(store.try_event(), None);
     drop(store);
     let (store, loaded) = open(directory.path()).unwrap();
     let records: Vec<(&[u8], &[u8])> =
@@ -50,6 +48,82 @@ async fn what_was_stored_is_there_again() {
     store.submit(Batch { clean: Some(true), ..Batch::default() });
     store.close().unwrap();
     assert!(open(directory.path()).unwrap().1.clean);
+}
+
+#[test]
+fn of_several_changes_to_a_record_only_the_last_is_kept() {
+    let mut pending = Pending::default();
+    for (key, value) in [(b"a", &b"1"[..]), (b"b", b"2"), (b"a", b"3")] {
+        pending.add(put(key, value));
+    }
+    let changes: Vec<_> =
+        pending.changes().map(|((_, key), value)| (key.as_slice(), value.unwrap().as_slice())).collect();
+    assert_eq!(changes, [(&b"a"[..], &b"3"[..]), (&b"b"[..], &b"2"[..])]);
+    let change = Change { table: Table::Topic, key: b"a".to_vec(), value: None };
+    pending.add(Batch { changes: vec![change], ..Batch::default() });
+    assert_eq!(
+        pending.changes().map(|(_, value)| value.is_some()).collect::<Vec<_>>(),
+        [false, true],
+        "removed at last"
+    );
+}
+
+#[tokio::test]
+async fn a_read_sees_everything_submitted_before_it() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _) = open(directory.path()).unwrap();
+    let read = |key: u32| store.fetch(Table::Topic, key.to_be_bytes().to_vec());
+    assert_eq!(read(7).await, Ok(None));
+    // Whether the batch waits, is under way or is done.
+    for number in 0..300_u32 {
+        store.submit(put(&number.to_be_bytes(), &[1; 64]));
+        store.submit(put(&number.to_be_bytes(), &number.to_le_bytes()));
+        let reading = read(number);
+        if number % 3 == 0 {
+            store.submit(put(&(number + 1).to_be_bytes(), b"later"));
+        }
+        assert_eq!(reading.await.unwrap().unwrap()[..], number.to_le_bytes());
+    }
+    let remove = Change { table: Table::Topic, key: 7_u32.to_be_bytes().to_vec(), value: None };
+    store.submit(Batch { changes: vec![remove], ..Batch::default() });
+    assert_eq!(read(7).await, Ok(None));
+    let (reading, reading_on) = (read(8), read(9));
+    store.close().unwrap();
+    assert!(reading.await.is_ok() && reading_on.await.is_ok(), "those who wait at the end are answered");
+}
+
+#[tokio::test]
+async fn segments_are_named_in_order_and_stay_on_disk() {
+    let directory = tempfile::tempdir().unwrap();
+    let (store, _) = open(directory.path()).unwrap();
+    let key = |number: u64| number.to_be_bytes().to_vec();
+    for number in [3_u64, 1, 300, 2] {
+        let value = Some(vec![number.to_le_bytes()[0]; 5_000].into());
+        let change = Change { table: Table::Segment, key: key(number), value };
+        store.submit(Batch { changes: vec![change], ..Batch::default() });
+        store.submit(put(b"t", b"1"));
+    }
+    store.close().unwrap();
+    let (store, loaded) = open(directory.path()).unwrap();
+    assert_eq!(loaded.segments, [1, 2, 3, 300].map(key));
+    assert_eq!(loaded.records.len(), 1, "the record of another table");
+    for number in [1, 2, 3, 300] {
+        let read = store.fetch(Table::Segment, key(number)).await.unwrap().unwrap();
+        assert_eq!(read[..], [number.to_le_bytes()[0]; 5_000]);
+    }
+}
+
+#[test]
+fn a_disk_that_hangs_keeps_nobody_who_drops_the_store() {
+    let directory = tempfile::tempdir().unwrap();
+    let (hold, held) = std::sync::mpsc::channel::<()>();
+    let (_told, news) = watch::channel(News::default());
+    let hanging = move || held.recv().map_err(|error| error.to_string());
+    let store = Store::over(directory.path().join(FILE), Arc::default(), news, hanging).unwrap();
+    let began = Instant::now();
+    drop(store);
+    assert!((DROP_PATIENCE..2 * DROP_PATIENCE).contains(&began.elapsed()), "{:?}", began.elapsed());
+    drop(hold);
 }
 
 fn is_whole(loaded: &Loaded) -> bool {
@@ -100,6 +174,16 @@ fn a_later_schema_is_refused_by_its_number() {
     drop(database);
     let error = open(directory.path()).err().unwrap().to_string();
     assert!(error.contains("later version (schema 2, ours is 1)"), "{error}");
+}
+
+#[test]
+fn a_file_that_somebody_still_has_open_is_not_called_damaged() {
+    let directory = tempfile::tempdir().unwrap();
+    open(directory.path()).unwrap().0.close().unwrap();
+    let left_behind = Database::open(directory.path().join("state/state.redb")).unwrap();
+    assert!(matches!(open(directory.path()), Err(StateError::Locked { .. })));
+    drop(left_behind);
+    assert!(open(directory.path()).is_ok());
 }
 
 #[test]

@@ -4,29 +4,47 @@ use super::{SealError, Sealer, TICK_FIXED_LEN, TopicSealer};
 use crate::kdf;
 use crate::primitives::sha256;
 use crate::stream::Signed;
-use crate::wire::{FrameHeader, Kind, OLDER_RUN_LEN, RunPositions, TickBody, TopicPosition};
+use crate::wire::{FrameHeader, Kind, RunPositions, TickBody, TopicPosition};
+
+/// How far a tick announces.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// What was handed to the broker: more would be missed.
+    Released,
+    /// Everything, at the end.
+    Sealed,
+}
+
+/// What a tick says besides where its topics stand.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct TickKind {
+    pub(crate) asks: bool,
+    pub(crate) last: bool,
+    pub(crate) reach: Reach,
+}
 
 impl TopicSealer {
-    fn position(&self, topic: &str) -> TopicPosition {
-        let reaches_back = self.ledger.digest(self.marks[0], self.next).map(|digest| (self.marks[0], digest));
-        // Sealed faster than ticks were sent, the ledger has lost leaves: then the digest claims nothing.
-        let (from, digest) = reaches_back.unwrap_or_else(|| (self.next, sha256(&[])));
-        TopicPosition {
-            topic: topic.to_owned(),
-            // Nothing is kept for resending in this version.
-            first_kept: self.next,
-            from,
-            next: self.next,
-            digest,
+    fn reached(&self, reach: Reach) -> u32 {
+        match reach {
+            Reach::Released => self.released,
+            Reach::Sealed => self.next,
         }
+    }
+
+    fn position(&self, topic: &str, reach: Reach) -> TopicPosition {
+        let next = self.reached(reach);
+        let reaches_back = self.ledger.digest(self.marks[0], next).map(|digest| (self.marks[0], digest));
+        // Sealed faster than ticks were sent, the ledger has lost leaves: then the digest claims nothing.
+        let (from, digest) = reaches_back.unwrap_or_else(|| (next, sha256(&[])));
+        TopicPosition { topic: topic.to_owned(), first_kept: next, from, next, digest }
     }
 }
 
 impl Sealer {
     /// Where every topic stands, those first that moved since they were last announced.
-    pub(super) fn positions(&mut self, room: usize) -> Vec<TopicPosition> {
+    pub(super) fn positions(&mut self, room: usize, reach: Reach) -> Vec<TopicPosition> {
         let mut names: Vec<(&String, bool)> =
-            self.topics.iter().map(|(name, topic)| (name, topic.next != topic.announced)).collect();
+            self.topics.iter().map(|(name, topic)| (name, topic.reached(reach) != topic.announced)).collect();
         names.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
         let moved = names.iter().take_while(|(_, moved)| *moved).count();
         // Topics that did not move take turns, where not all of them fit.
@@ -47,25 +65,37 @@ impl Sealer {
             chosen.push(name.clone());
         }
         self.tick_cursor = self.tick_cursor.wrapping_add(chosen.len().saturating_sub(moved));
-        chosen.iter().filter_map(|name| self.topics.get(name).map(|topic| topic.position(name))).collect()
+        chosen.iter().filter_map(|name| self.topics.get(name).map(|topic| topic.position(name, reach))).collect()
     }
 
     /// How many topics moved since they were last announced.
-    pub(crate) fn unannounced_topics(&self) -> usize {
-        self.topics.values().filter(|topic| topic.next != topic.announced).count()
+    pub(crate) fn unannounced_topics(&self, reach: Reach) -> usize {
+        self.topics.values().filter(|topic| topic.reached(reach) != topic.announced).count()
     }
 
-    /// The final positions, for the ticks of the run that follows.
+    /// How many ticks this run has made.
+    pub(crate) fn ticks(&self) -> u32 {
+        self.tick_seq
+    }
+
+    /// The final positions of all topics, for the ticks of later runs.
     pub(crate) fn final_positions(&mut self) -> RunPositions {
-        let topics = self.positions(OLDER_RUN_LEN);
+        let topics = self.positions(usize::MAX, Reach::Sealed);
         RunPositions { run: self.run, stream: self.stream.id(), topics }
     }
 
-    /// Seals and signs a TICK.
-    pub(crate) fn tick(&mut self, older: &[RunPositions], clock_ms: u64, last: bool) -> Result<Vec<u8>, SealError> {
+    /// Seals and signs a TICK. `first_kept` says from where on a topic can be sent again.
+    pub(crate) fn tick(
+        &mut self,
+        older: &[RunPositions],
+        clock_ms: u64,
+        kind: TickKind,
+        first_kept: impl Fn([u8; 5], &TopicPosition) -> u32,
+    ) -> Result<Vec<u8>, SealError> {
         let room = TickBody::room(older);
-        let topics = self.positions(room);
-        for position in &topics {
+        let mut topics = self.positions(room, kind.reach);
+        for position in &mut topics {
+            position.first_kept = first_kept(self.run, position);
             if let Some(topic) = self.topics.get_mut(&position.topic) {
                 topic.announced = position.next;
             }
@@ -74,7 +104,7 @@ impl Sealer {
         let mut runs = vec![RunPositions { run: self.run, stream: self.stream.id(), topics }];
         runs.extend_from_slice(older);
         let commitment = kdf::key_commitment(self.stream.secret(), &context);
-        let body = TickBody { report_wanted: false, last, commitment, clock_ms, runs }.encode();
+        let body = TickBody { report_wanted: kind.asks, last: kind.last, commitment, clock_ms, runs }.encode();
 
         let seq = self.tick_seq;
         let next = seq.checked_add(1).ok_or(SealError::Exhausted)?;
@@ -93,10 +123,10 @@ impl Sealer {
     }
 
     /// Moves the marks that digests reach back to: after each timed tick.
-    pub(crate) fn move_marks(&mut self) {
+    pub(crate) fn move_marks(&mut self, reach: Reach) {
         self.unannounced = 0;
         for topic in self.topics.values_mut() {
-            topic.marks = [topic.marks[1], topic.next];
+            topic.marks = [topic.marks[1], topic.reached(reach)];
             topic.ledger.forget_below(topic.marks[0]);
         }
     }

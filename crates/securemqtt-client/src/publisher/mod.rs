@@ -1,0 +1,386 @@
+//! The publisher's driver: the engine, the link and the state directory.
+//!
+//! A reading is sealed, stored, then published; what it takes with it (a generation, a session) is stored before. Nothing
+//! here waits but [`Publisher::next`], which drives everything.
+
+mod backlog;
+mod gate;
+mod send;
+
+use std::collections::VecDeque;
+use std::future::Future;
+use std::pin::Pin;
+use std::time::{Duration, Instant};
+
+use securemqtt_core::identity::{IdentityKey, PeerId};
+use securemqtt_core::peers::KnownPeers;
+use securemqtt_core::publisher::{Config, Event, Output, Publisher as Engine, SealError};
+use securemqtt_core::trust::Trust;
+use securemqtt_core::{Now, Qos};
+use zeroize::Zeroizing;
+
+use crate::clock::{Clock, OsRng, rng};
+use crate::error::ClientError;
+use crate::mqtt::{BrokerOptions, LinkError, LinkEvent};
+use crate::notice::{Notice, Trouble, remember};
+use crate::pump::{Pump, Wake};
+use crate::state::{Loaded, PeersFile, StateError, Store, StoreEvent};
+use backlog::{Backlog, Wanted};
+use gate::{Gate, Held};
+
+/// What a publisher is made of.
+#[derive(Debug)]
+pub struct Settings {
+    /// The broker.
+    pub broker: BrokerOptions,
+    /// Who we are.
+    pub identity: IdentityKey,
+    /// Whom we trust.
+    pub trust: Trust,
+    /// How the engine behaves.
+    pub engine: Config,
+    /// Where new peers are remembered.
+    pub peers: PeersFile,
+    /// The state on disk.
+    pub store: Store,
+    /// What was found in it.
+    pub loaded: Loaded,
+    /// What happens when the spool is full.
+    pub when_full: WhenFull,
+}
+
+/// What happens when the spool is full.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WhenFull {
+    /// Readings wait.
+    Wait,
+    /// The oldest gives way.
+    DropOldest,
+}
+
+/// Why one reading was not published.
+#[derive(Debug)]
+pub enum PublishError {
+    /// It could not be sealed.
+    Seal(SealError),
+    /// The broker does not take it; see [`LinkError::kind`] for whether anything else would go.
+    Link(LinkError),
+}
+
+impl std::fmt::Display for PublishError {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Seal(error) => error.fmt(f),
+            Self::Link(error) => error.fmt(f),
+        }
+    }
+}
+
+impl std::error::Error for PublishError {}
+
+/// What was read from the spool, for what.
+type Reading = Pin<Box<dyn Future<Output = (Wanted, Result<Option<Zeroizing<Vec<u8>>>, String>)> + Send>>;
+
+/// A running publisher. Poll [`Publisher::next`] all the time: it drives everything.
+pub struct Publisher {
+    engine: Engine,
+    pump: Pump,
+    clock: Clock,
+    rng: OsRng,
+    peers: PeersFile,
+    out: Output,
+    notices: VecDeque<Notice<Event>>,
+    gate: Gate,
+    backlog: Backlog,
+    reading: Option<Reading>,
+    read_not_before: Instant,
+    when_full: WhenFull,
+    spools: bool,
+    /// Whether the program waits for room, or for what is under way to end.
+    waits: bool,
+    watches: bool,
+}
+
+impl std::fmt::Debug for Publisher {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Publisher({:?})", self.engine)
+    }
+}
+
+impl Publisher {
+    /// Takes up what was stored, and starts to connect. Needs a tokio runtime.
+    ///
+    /// # Errors
+    /// If the broker's options cannot work, or the state cannot be read.
+    pub async fn start(settings: Settings) -> Result<Self, ClientError> {
+        let (clock, mut rng) = (Clock::start(), rng());
+        let Settings { identity, trust, engine: config, store, loaded, .. } = settings;
+        let spools = config.spool_max > 0;
+        let mut engine = Engine::restore(identity, trust, config, &loaded.records, clock.now(), &mut rng)
+            .map_err(|error| store.damaged(&error))?;
+        let mut out = Output::default();
+        Self::index(&mut engine, &store, &loaded).await?;
+        engine.begin(clock.now(), &mut rng, &mut out);
+        let backlog = Backlog::from(engine.first_unacknowledged());
+        let mut publisher = Self {
+            engine,
+            pump: Pump::start(settings.broker)?,
+            clock,
+            rng,
+            peers: settings.peers,
+            out,
+            notices: VecDeque::new(),
+            gate: Gate::new(store),
+            backlog,
+            reading: None,
+            read_not_before: Instant::now(),
+            when_full: settings.when_full,
+            spools,
+            waits: false,
+            watches: false,
+        };
+        publisher.gate.submit(Vec::new(), Some(false));
+        publisher.settle();
+        Ok(publisher)
+    }
+
+    /// The engine, to be asked.
+    pub fn engine(&self) -> &Engine {
+        &self.engine
+    }
+
+    /// Whether the broker has accepted us and the connection stands.
+    pub fn is_connected(&self) -> bool {
+        self.pump.is_connected()
+    }
+
+    /// Drives the publisher until there is something to tell. Safe to be cancelled.
+    ///
+    /// # Errors
+    /// When the link has ended for good.
+    pub async fn next(&mut self) -> Result<Notice<Event>, ClientError> {
+        loop {
+            if let Some(notice) = self.notices.pop_front() {
+                return Ok(notice);
+            }
+            self.send_frames()?;
+            let mark = self.pump.link.acknowledged_mark();
+            if self.reap() && self.watches || self.waits && self.is_ready() {
+                self.waits = false;
+                return Ok(Notice::Moved);
+            }
+            let due = self.clock.instant(self.engine.next_poll_ms()).min(self.peers.next_look());
+            let link = self.pump.link.clone();
+            let is_stopped = self.backlog.front().is_some() && self.pump.is_connected();
+            let waits_for_acks = (self.waits || self.watches) && self.backlog.is_under_way();
+            tokio::select! {
+                biased;
+                event = self.gate.store.event() => self.stored(event),
+                (wanted, read) = read(&mut self.reading) => self.was_read(wanted, read)?,
+                () = link.acknowledged_beyond(mark), if waits_for_acks => {}
+                () = link.room(), if is_stopped && self.pump.is_idle() => {}
+                wake = self.pump.wake(due) => {
+                    let wake = wake?;
+                    self.take(wake)?;
+                }
+            }
+        }
+    }
+
+    /// A person's answer to [`Event::AskPeer`].
+    pub fn decide(&mut self, id: PeerId, allow: bool) {
+        self.engine.decide(id, allow);
+    }
+
+    /// Reads known_peers again now, whether or not it seems changed.
+    pub fn reload(&mut self) {
+        let loaded = self.peers.load().map(Some);
+        self.take_known(loaded, self.clock.now());
+        self.settle();
+    }
+
+    /// Begins a new stream; [`Engine::rotating`] says which.
+    pub fn rotate(&mut self) {
+        self.engine.rotate(self.clock.now(), &mut self.rng, &mut self.out);
+        self.settle();
+    }
+
+    /// Waits until what was done so far survives a power cut, for at most `patience`; whether it does.
+    pub async fn is_stored(&mut self, patience: Duration) -> bool {
+        let stored = async {
+            while self.gate.is_busy() || self.engine.has_changes() {
+                let event = self.gate.store.event().await;
+                self.stored(event);
+            }
+        };
+        tokio::time::timeout(patience, stored).await.is_ok()
+    }
+
+    /// From now on every tick asks for reports, until all subscribers have reported everything.
+    pub fn confirm_all(&mut self) {
+        self.engine.confirm_all();
+    }
+
+    /// From now on [`Publisher::next`] also tells when the broker or a subscriber has acknowledged something.
+    pub fn watch(&mut self) {
+        self.watches = true;
+    }
+
+    /// Whether the broker has everything that was published.
+    pub fn is_drained(&self) -> bool {
+        self.backlog.is_done() && self.gate.frames().0 == 0
+    }
+
+    /// Ends cleanly: the last tick, what the broker still had for us, then DISCONNECT; for at most `patience`.
+    ///
+    /// # Errors
+    /// If the state cannot be stored.
+    pub async fn finish(mut self, patience: Duration) -> Result<Vec<Trouble>, ClientError> {
+        self.engine.finish(self.clock.now(), &mut self.out);
+        self.settle();
+        let mut refused = Vec::new();
+        if self.pump.is_connected() {
+            // Without a connection there is nobody to say it to: the next start does.
+            let _ = tokio::time::timeout(patience, self.say_goodbye(&mut refused)).await;
+        }
+        self.gate.submit(self.engine.take_changes(), Some(true));
+        let _ = tokio::time::timeout(patience, self.gate.reached()).await;
+        while let Some(held) = self.gate.next() {
+            self.leave(held);
+        }
+        let _ = tokio::time::timeout(patience, self.pump.flush()).await;
+        self.pump.link.drain(patience.min(LAST_WORDS)).await;
+        self.pump.link.disconnect().await;
+        let Self { gate, .. } = self;
+        // On a disk that hangs this takes for ever: whoever waits may give up.
+        let closed = tokio::task::spawn_blocking(move || gate.store.close()).await;
+        closed.unwrap_or(Ok(()))?;
+        Ok(refused)
+    }
+
+    /// Until the last tick has come back: brokers keep the order, so everything that they had for us came before.
+    async fn say_goodbye(&mut self, refused: &mut Vec<Trouble>) -> Result<(), ClientError> {
+        while !self.engine.is_echoed() {
+            match self.next().await? {
+                Notice::Trouble(trouble @ Trouble::PublishRefused { .. }) => refused.push(trouble),
+                Notice::Trouble(Trouble::Disconnected { .. }) => break,
+                _ => {}
+            }
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, wake: Wake) -> Result<(), ClientError> {
+        match wake {
+            Wake::Due => self.poll(),
+            Wake::Ended => return Err(LinkError::closed().into()),
+            Wake::Event(LinkEvent::Failed(error)) => return Err(error.into()),
+            Wake::Event(LinkEvent::Connected { .. }) => {
+                self.pump.subscribe(self.engine.filters(), Qos::AtLeastOnce)?;
+                self.engine.connected(self.clock.now(), &mut self.out);
+                self.notices.push_back(Notice::Connected);
+            }
+            Wake::Event(LinkEvent::Message(message)) => {
+                let now = self.clock.now();
+                self.engine.handle(&message.topic, &message.payload, now, &mut self.rng, &mut self.out);
+                self.settle_with(Some(Held::Acknowledge(message.ack)));
+                if self.watches {
+                    self.notices.push_back(Notice::Moved);
+                }
+                return Ok(());
+            }
+            Wake::Event(other) => self.notices.extend(Trouble::of(other).map(Notice::Trouble)),
+        }
+        self.settle();
+        Ok(())
+    }
+
+    fn poll(&mut self) {
+        let now = self.clock.now();
+        // Somebody may have edited it, to revoke a peer for example.
+        let loaded = self.peers.load_if_changed();
+        self.take_known(loaded, now);
+        self.engine.poll(now, &mut self.rng, &mut self.out);
+        self.settle();
+        if !self.gate.is_busy() && self.engine.has_later_changes() {
+            self.gate.submit(self.engine.take_changes(), None);
+        }
+    }
+
+    fn take_known(&mut self, loaded: Result<Option<KnownPeers>, StateError>, now: Now) {
+        match loaded {
+            Ok(Some(known)) => self.engine.set_known(known, now, &mut self.rng, &mut self.out),
+            Ok(None) => {}
+            Err(error) => {
+                self.notices.push_back(Notice::Trouble(Trouble::NotReloaded { why: error.to_string() }));
+            }
+        }
+    }
+
+    fn stored(&mut self, event: StoreEvent) {
+        match event {
+            StoreEvent::Durable(_) => {}
+            StoreEvent::Stuck { why } => self.notices.push_back(Notice::Trouble(Trouble::NotStored { why })),
+            StoreEvent::Recovered => self.notices.push_back(Notice::Trouble(Trouble::StoredAgain)),
+        }
+        self.settle();
+    }
+
+    fn settle(&mut self) {
+        self.settle_with(None);
+    }
+
+    /// Passes on what the engine has left: messages and acknowledgements behind what they rest on.
+    fn settle_with(&mut self, acknowledge: Option<Held>) {
+        for message in self.out.send.drain(..) {
+            self.gate.hold(Held::Send(message));
+        }
+        if let Some(held) = acknowledge {
+            self.gate.hold(held);
+        }
+        self.backlog.wants_again(self.out.resend.drain(..));
+        for event in std::mem::take(&mut self.out.events) {
+            if let Event::NewPeer { name, key } = &event {
+                self.notices.extend(remember(&mut self.peers, name, key).map(Notice::Trouble));
+            }
+            self.notices.push_back(Notice::Event(event));
+        }
+        self.commit();
+    }
+
+    /// One transaction at a time: what comes meanwhile goes into the next.
+    fn commit(&mut self) {
+        if !self.gate.is_busy() {
+            if self.engine.has_changes() {
+                self.gate.submit(self.engine.take_changes(), None);
+            } else {
+                self.gate.pass();
+            }
+        }
+        while let Some(held) = self.gate.next() {
+            self.leave(held);
+        }
+    }
+
+    fn leave(&mut self, held: Held) {
+        match held {
+            Held::Send(message) => self.pump.send([message]),
+            Held::Acknowledge(ack) => self.pump.link.ack(ack),
+            Held::Frame(frame) => self.backlog.push(frame),
+        }
+    }
+}
+
+/// How long the end waits for the acknowledgement of the last tick.
+const LAST_WORDS: Duration = Duration::from_secs(2);
+
+async fn read(reading: &mut Option<Reading>) -> (Wanted, Result<Option<Zeroizing<Vec<u8>>>, String>) {
+    match reading {
+        Some(read) => {
+            let done = read.as_mut().await;
+            *reading = None;
+            done
+        }
+        None => std::future::pending().await,
+    }
+}
