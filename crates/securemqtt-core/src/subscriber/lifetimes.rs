@@ -133,6 +133,18 @@ impl Subscriber {
         }
     }
 
+    /// Generations are kept as long as something of their stream is missing.
+    pub(super) fn settle_streams(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get(&id) else { return };
+        let open = peer.runs.keys().filter_map(|order| self.run_at(id, *order));
+        let lacking: Vec<u32> = open.filter(|(_, run)| !self.is_complete(run)).map(|(_, run)| run.stream).collect();
+        for stream in &peer.streams {
+            if let Some(held) = self.streams.get_mut(&(id, *stream)) {
+                held.settle(lacking.contains(stream));
+            }
+        }
+    }
+
     fn is_complete(&self, run: &Run) -> bool {
         run.topics.iter().all(|(topic, state)| state.is_complete() || !self.wants(topic))
     }

@@ -222,5 +222,6 @@ impl Subscriber {
             run.tick = Some((tick.header.seq, now.mono_ms));
         }
         self.close_runs(id, tick.header.run, now, out);
+        self.settle_streams(id);
     }
 }
