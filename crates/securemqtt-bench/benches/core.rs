@@ -76,8 +76,12 @@ impl Pair {
         self.now.mono_ms += 1_000;
         self.sctr += 16;
         let trust = Trust::new(TrustMode::Strict, self.s.public().id(), pin("bed-3", &self.p), Vec::new());
-        let config =
-            subscriber::Config { name: "monitor".parse().unwrap(), filters: vec!["#".to_owned()], exclude: Vec::new() };
+        let config = subscriber::Config {
+            name: "monitor".parse().unwrap(),
+            filters: vec!["#".to_owned()],
+            exclude: Vec::new(),
+            accept_rollback: false,
+        };
         let value = [&[1], &self.sctr.to_be_bytes()[..]].concat();
         let counter = Record { table: Table::Counter, key: Vec::new(), value: value.into() };
         subscriber::Subscriber::restore(self.s.clone(), trust, config, &[counter], self.now, &mut self.rng).unwrap()

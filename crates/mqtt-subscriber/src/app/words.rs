@@ -82,7 +82,7 @@ impl App<'_> {
                 self.output.pulse("back", name.as_str())?;
                 self.say_warning(format_args!("{name} is back"))
             }
-            Event::RolledBack { name } => {
+            Event::RolledBack { name, .. } => {
                 self.say_warning(format_args!("{name} remembers more than we do: was our state directory restored?"))
             }
             Event::Rejected { topic, why } => {
