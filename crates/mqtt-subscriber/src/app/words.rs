@@ -64,6 +64,10 @@ impl App<'_> {
                 self.gaps.late(&span);
                 self.say_span("late", "Late", &span, "received after all")
             }
+            Event::Lost(span) => {
+                self.gaps.lost(&span);
+                self.say_span("lost", "Lost", &span, "the publisher no longer has it")
+            }
             Event::Forged(span) => {
                 self.say_span("forged", "FORGED", &span, "contradicted by the publisher's signed tick")
             }

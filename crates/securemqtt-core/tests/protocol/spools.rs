@@ -36,7 +36,7 @@ fn what_was_lost_is_asked_for_and_sent_again() {
 fn a_whole_run_that_was_lost_is_repaired_after_the_restart() {
     let (mut net, p, _) = Net::keeping();
     net.send(0, "t/a", b"first");
-    net.settle();
+    net.run(6_000);
     net.adversary(|sent, to| if to == Who::S(0) && !is(sent, Kind::Keys) { Fate::Drop } else { Fate::Deliver });
     for run in 0..40 {
         net.crash_publisher(0, &p);
@@ -59,7 +59,7 @@ fn the_spool_is_emptied_by_reports_and_stays_so_on_disk() {
     fill(&mut net, 200);
     net.run(1_000);
     let full = net.publishers[0].engine.kept().0;
-    assert!(full > 30_000, "{full}");
+    assert!(full > 20_000, "{full}");
     net.run(25_000);
     assert!(net.publishers[0].engine.kept().0 < 8_000, "it was asked for, and reported");
     net.publishers[0].disk.count(Table::Segment);
@@ -118,17 +118,22 @@ fn what_the_spool_no_longer_has_is_told_as_lost() {
     for _ in 0..200 {
         net.publishers[0].engine.force_room(1_000);
         net.send(0, "t/a", "x".repeat(1_000).as_bytes());
+        net.settle();
     }
     net.adversary = None;
     net.run(40_000);
     let readings = net.readings(0).len();
     let counters = net.subscribers[0].engine.counters();
-    let lost: u64 = net.subscribers[0].events.iter().map(|event| match event {
-        subscriber::Event::Lost(span) => u64::from(span.to - span.from),
-        _ => 0,
-    }).sum();
+    let lost: u64 = net.subscribers[0]
+        .events
+        .iter()
+        .map(|event| match event {
+            subscriber::Event::Lost(span) => u64::from(span.to - span.from),
+            _ => 0,
+        })
+        .sum();
     assert_eq!(readings as u64 + lost, 201, "{counters:?}");
-    assert!(lost > 100 && readings > 30);
+    assert!(lost > 100 && readings > 30, "{lost} {readings}");
 }
 
 #[test]
