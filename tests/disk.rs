@@ -182,8 +182,9 @@ fn a_publisher_whose_disk_fills_sends_what_it_took_when_there_is_room() {
     let file = directory.path().join("out");
     let mut reading_on = writing(&subscriber, &broker, &file).start();
     reading_on.wait_for("Connected to broker");
-    let start = || disk.holds(publisher.at(&broker).args(["-l", "--tick-every", "1s"])).open_input().start();
-    let mut publishing = start();
+    let start =
+        |broker: &Broker| disk.holds(publisher.at(broker).args(["-l", "--tick-every", "1s"])).open_input().start();
+    let mut publishing = start(&broker);
     publishing.wait_for(EXCHANGED);
     publishing.type_line(&long_reading(0));
     wait_for_lines(&file, 1);
@@ -206,7 +207,7 @@ fn a_publisher_whose_disk_fills_sends_what_it_took_when_there_is_room() {
     broker.kill();
     broker.start_again();
     disk.make_room();
-    publishing = start();
+    publishing = start(&broker);
     publishing.wait_for(KEPT);
     publishing.type_line(&long_reading(last));
     let mut reading_on = writing(&subscriber, &broker, &file).start();
@@ -226,7 +227,8 @@ fn a_publisher_whose_disk_fills_sends_what_it_took_when_there_is_room() {
 /// How many readings have crossed the broker, each counted once.
 fn readings_on(broker: &Broker, eavesdropper: &Eavesdropper) -> usize {
     // Behind everything that the broker had already.
-    Eavesdropper::listen(broker).publish("telemetry/mark", b"", false);
+    let other = Eavesdropper::listen(broker);
+    other.publish("telemetry/mark", b"", false);
     eavesdropper.wait_for(|heard| heard.topic == "telemetry/mark", PATIENCE);
     let heard = eavesdropper.heard();
     let frames = heard.iter().filter(|heard| heard.topic == "telemetry/ward-7");
