@@ -8,7 +8,6 @@ use std::path::{Path, PathBuf};
 use securemqtt_core::identity::IdentityKey;
 
 use super::atomic;
-use super::counter::CounterLease;
 use super::error::StateError;
 use super::identity::{self, read_identity, refuse_open_mode};
 use super::peers::PeersFile;
@@ -16,7 +15,6 @@ use super::peers::PeersFile;
 const LOCK: &str = "lock";
 const IDENTITY: &str = "identity.pem";
 const KNOWN_PEERS: &str = "known_peers";
-const COUNTER: &str = "counter";
 
 /// An open state directory. The lock lasts as long as this value.
 #[derive(Debug)]
@@ -82,14 +80,6 @@ impl StateDir {
     /// The known_peers file of this directory. It has its own lock: editing needs none of ours.
     pub fn known_peers(&self) -> PeersFile {
         PeersFile::new(self.file(KNOWN_PEERS))
-    }
-
-    /// The counter of what this identity sends.
-    ///
-    /// # Errors
-    /// If the file is damaged, or the state was opened for reading only.
-    pub fn counter(&self) -> Result<CounterLease, StateError> {
-        CounterLease::open(self.writable(self.file(COUNTER))?)
     }
 
     fn writable(&self, path: PathBuf) -> Result<PathBuf, StateError> {
