@@ -1,6 +1,7 @@
 //! The main mode: frames in, readings out.
 
 mod gaps;
+mod status;
 mod words;
 
 use std::collections::{HashMap, HashSet};
@@ -12,6 +13,8 @@ use securemqtt_cli::logging::Talk;
 use securemqtt_cli::questions::Questions;
 use securemqtt_cli::signals::{Asked, Signals};
 use securemqtt_cli::start::Start;
+use securemqtt_cli::status::About;
+use securemqtt_client::control::ControlSocket;
 use securemqtt_client::mqtt::AckToken;
 use securemqtt_client::state::{StateDir, Store};
 use securemqtt_client::subscriber::{Arrival, Reading, Settings, Subscriber, Told};
@@ -77,6 +80,8 @@ pub(crate) struct App<'a> {
     shown: u64,
     insecure: bool,
     greeted: bool,
+    about: About,
+    control: ControlSocket,
     /// Held for its lock.
     _state: StateDir,
 }
@@ -87,6 +92,7 @@ impl<'a> App<'a> {
         let readings = &cli.readings;
         let selection = readings.selection();
         let first_contact = start.first_contact();
+        let about = About::new(&start);
         let fingerprint = start.identity.public().fingerprint();
         let (store, loaded) = Store::open(&start.state, start.state_key.as_ref())?;
         let cursor = output.resume(loaded.cursor.as_ref(), loaded.clean)?;
@@ -119,6 +125,8 @@ impl<'a> App<'a> {
             shown: 0,
             insecure: cli.broker.is_insecure(),
             greeted: false,
+            about,
+            control: ControlSocket::bind(&start.state),
             _state: start.state,
         })
     }
@@ -182,6 +190,10 @@ impl<'a> App<'a> {
                         }
                     },
                     () = &mut over => return Ok(End::TimeOut),
+                    request = self.control.next() => {
+                        self.answer(request)?;
+                        continue;
+                    }
                     (id, allow) = self.questions.answer() => {
                         self.subscriber.decide(id, allow)?;
                         continue;
@@ -215,6 +227,7 @@ impl<'a> App<'a> {
             tokio::select! {
                 biased;
                 () = self.signals.end() => return Ok(Flow::Stop),
+                request = self.control.next() => self.answer(request)?,
                 () = tokio::time::sleep(FULL_AGAIN) => {}
             }
         };

@@ -36,7 +36,8 @@ pub fn run(command: &KeyCommand, state: &StateArgs, role: Role) -> Outcome<Exit>
     write_stdout(&text)
 }
 
-fn existing(dir: &Path, role: Role) -> Outcome<IdentityPublic> {
+/// Our public key, which must be there.
+pub(crate) fn existing(dir: &Path, role: Role) -> Outcome<IdentityPublic> {
     store::identity(dir)?.ok_or_else(|| {
         let program = role.program();
         let message = format!("there is no identity key in {}", dir.display());

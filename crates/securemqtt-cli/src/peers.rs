@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::identity::{Role, StateArgs};
 use crate::pages::write_stdout;
-use crate::store;
+use crate::{running, store};
 
 /// `peers …`.
 #[derive(Args, Clone, Debug)]
@@ -72,7 +72,11 @@ pub fn run(args: &PeersArgs, state: &StateArgs, role: Role) -> Outcome<Exit> {
     let file = state.known_peers(&dir);
     let concerned = match &args.command {
         PeersCommand::List => store::known_peers(&file)?.iter().cloned().collect(),
-        command => store::edit_known_peers(&dir, &file, |known| change(known, command))?,
+        command => {
+            let concerned = store::edit_known_peers(&dir, &file, |known| change(known, command))?;
+            running::reload(&dir);
+            concerned
+        }
     };
     write_stdout(&show(&concerned, args.json)?)
 }

@@ -158,6 +158,11 @@ impl Subscriber {
         &self.engine
     }
 
+    /// Whether the broker has accepted us and the connection stands.
+    pub fn is_connected(&self) -> bool {
+        self.pump.is_connected()
+    }
+
     /// Drives the subscriber until there is something to tell. Safe to be cancelled.
     ///
     /// # Errors

@@ -22,6 +22,7 @@ mod requests;
 mod restore;
 mod runs;
 mod session;
+mod status;
 mod store;
 mod streams;
 mod ticks;
@@ -35,6 +36,7 @@ use rand_core::CryptoRng;
 
 pub use config::Config;
 pub use event::{Counters, Event, Reject, Span};
+pub use status::KnownPublisher;
 
 use crate::bucket::TokenBucket;
 use crate::identity::{IdentityKey, PeerId};

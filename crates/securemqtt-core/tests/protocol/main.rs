@@ -46,6 +46,8 @@ mod schedules;
 mod sessions;
 /// What is missing is asked for and sent again; a full spool.
 mod spools;
+/// What a person may ask of either side.
+mod status;
 /// Random and mutated messages.
 mod totality;
 /// Strangers, first peers and a person's decision.

@@ -43,7 +43,7 @@ use queue::{Fetch, Shared};
 use tables::Tables;
 use writer::Writer;
 
-const FILE: &str = "state.redb";
+pub(super) const FILE: &str = "state.redb";
 /// How long a store that is dropped waits for a disk that hangs.
 const DROP_PATIENCE: Duration = Duration::from_secs(2);
 
