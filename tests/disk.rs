@@ -114,7 +114,7 @@ fn a_subscriber_whose_disk_fills_acknowledges_only_what_is_stored() {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("out");
     let start = || disk.holds(writing(&subscriber, &broker, &file)).start();
-    let mut reading_on = start();
+    let mut reading_on = start(&broker);
     reading_on.wait_for("Connected to broker");
     let mut publishing = publisher.at(&broker).args(["-l"]).open_input().start();
     publishing.wait_for(EXCHANGED);
@@ -144,7 +144,7 @@ fn a_subscriber_whose_disk_fills_acknowledges_only_what_is_stored() {
     reading_on.signal("KILL");
     reading_on.wait_exit(PATIENCE);
     disk.make_room();
-    reading_on = start();
+    reading_on = start(&broker);
     // The file is cut back to what was stored by then.
     reading_on.wait_for("Connected to broker");
     wait_for_lines(&file, 20);
@@ -182,8 +182,8 @@ fn a_publisher_whose_disk_fills_sends_what_it_took_when_there_is_room() {
     let file = directory.path().join("out");
     let mut reading_on = writing(&subscriber, &broker, &file).start();
     reading_on.wait_for("Connected to broker");
-    let start = || disk.holds(publisher.at(&broker).args(["-l", "--tick-every", "1s"])).open_input().start();
-    let mut publishing = start();
+    let start = |broker: &Broker| disk.holds(publisher.at(broker).args(["-l", "--tick-every", "1s"])).open_input().start();
+    let mut publishing = start(&broker);
     publishing.wait_for(EXCHANGED);
     publishing.type_line(&long_reading(0));
     wait_for_lines(&file, 1);
@@ -206,7 +206,7 @@ fn a_publisher_whose_disk_fills_sends_what_it_took_when_there_is_room() {
     broker.kill();
     broker.start_again();
     disk.make_room();
-    publishing = start();
+    publishing = start(&broker);
     publishing.wait_for(KEPT);
     publishing.type_line(&long_reading(last));
     let mut reading_on = writing(&subscriber, &broker, &file).start();
