@@ -19,7 +19,7 @@ use securemqtt_client::mqtt::AckToken;
 use securemqtt_client::state::{StateDir, Store};
 use securemqtt_client::subscriber::{Arrival, Reading, Settings, Subscriber, Told};
 use securemqtt_core::identity::{Fingerprint, PeerId};
-use securemqtt_core::subscriber::Config;
+use securemqtt_core::subscriber::{Config, Span};
 
 use crate::cli::{Cli, ReadingArgs};
 use crate::output::{Output, Record, Selection, Synced};
@@ -77,6 +77,8 @@ pub(crate) struct App<'a> {
     names: HashMap<PeerId, (String, Fingerprint)>,
     refused: HashSet<String>,
     gaps: Gaps,
+    /// The readings that came late just now.
+    late: Option<Span>,
     shown: u64,
     insecure: bool,
     greeted: bool,
@@ -122,6 +124,7 @@ impl<'a> App<'a> {
             names: HashMap::new(),
             refused: HashSet::new(),
             gaps: Gaps::default(),
+            late: None,
             shown: 0,
             insecure: cli.broker.is_insecure(),
             greeted: false,
@@ -214,6 +217,7 @@ impl<'a> App<'a> {
 
     /// Hands everything on and has it stored, then acknowledged; stops when a signal came while the disk was full.
     async fn commit(&mut self) -> Outcome<Flow> {
+        self.say_late()?;
         let mut told = false;
         let cursor = loop {
             match self.output.sync()? {
@@ -240,6 +244,7 @@ impl<'a> App<'a> {
 
     /// As [`App::commit`], once: what a full disk does not take comes again at the next start.
     fn commit_the_last(&mut self) -> Outcome<()> {
+        self.say_late()?;
         match self.output.sync()? {
             Synced::Done(cursor) => self.subscriber.commit(self.uncommitted.drain(..), cursor),
             Synced::Full(why) => {

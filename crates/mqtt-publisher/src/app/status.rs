@@ -30,6 +30,8 @@ fn status(about: &About, connected: bool, engine: &Engine) -> Value {
     add("stream", engine.stream().into());
     add("generation", engine.generation().into());
     add("run", hex(&engine.run()).into());
+    let (bytes, unacknowledged) = engine.kept();
+    add("spool", json!({ "bytes": bytes, "unacknowledged": unacknowledged }));
     add("subscribers", engine.subscribers().iter().map(subscriber).collect());
     add("counters", counted(engine));
     status.into()

@@ -67,8 +67,9 @@ impl Subscriber {
         let mut answer = self.peers.get_mut(&id).map(|peer| std::mem::take(&mut peer.answer)).unwrap_or_default();
         for positions in runs {
             let is_open = self.find_run(id, positions.run).is_some();
-            // A run that we hold the stream of and have no room for: what is in it is wanted later.
-            if !is_open && self.streams.contains_key(&(id, positions.stream)) {
+            // A run that we hold the stream of, and have no room for yet: what is in it is wanted later.
+            let is_held = self.streams.contains_key(&(id, positions.stream));
+            if is_held && !is_open && !self.is_closed(id, positions.run) {
                 continue;
             }
             for position in &positions.topics {
