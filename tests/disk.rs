@@ -85,7 +85,7 @@ impl Drop for SmallDisk {
 
 /// What a stranger may send: a subscriber keeps it for a while, for it may be of a run that it learns of later.
 fn stray_frame(number: u8) -> Vec<u8> {
-    [&[0x17, number, 1, 2, 3, 4, 0, 0][..], &[7; 100_000]].concat()
+    [vec![0x17, number, 1, 2, 3, 4, 0, 0], vec![7; 100_000]].concat()
 }
 
 fn wait_for_after(running: &Running, mark: usize, text: &str) {
