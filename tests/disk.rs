@@ -114,7 +114,7 @@ fn a_subscriber_whose_disk_fills_acknowledges_only_what_is_stored() {
     let directory = TempDir::new().unwrap();
     let file = directory.path().join("out");
     let start = || disk.holds(writing(&subscriber, &broker, &file)).start();
-    let mut reading_on = start(&broker);
+    let mut reading_on = start();
     reading_on.wait_for("Connected to broker");
     let mut publishing = publisher.at(&broker).args(["-l"]).open_input().start();
     publishing.wait_for(EXCHANGED);
@@ -144,7 +144,7 @@ fn a_subscriber_whose_disk_fills_acknowledges_only_what_is_stored() {
     reading_on.signal("KILL");
     reading_on.wait_exit(PATIENCE);
     disk.make_room();
-    reading_on = start(&broker);
+    reading_on = start();
     // The file is cut back to what was stored by then.
     reading_on.wait_for("Connected to broker");
     wait_for_lines(&file, 20);
@@ -182,7 +182,8 @@ fn a_publisher_whose_disk_fills_sends_what_it_took_when_there_is_room() {
     let file = directory.path().join("out");
     let mut reading_on = writing(&subscriber, &broker, &file).start();
     reading_on.wait_for("Connected to broker");
-    let start = |broker: &Broker| disk.holds(publisher.at(broker).args(["-l", "--tick-every", "1s"])).open_input().start();
+    let start =
+        |broker: &Broker| disk.holds(publisher.at(broker).args(["-l", "--tick-every", "1s"])).open_input().start();
     let mut publishing = start(&broker);
     publishing.wait_for(EXCHANGED);
     publishing.type_line(&long_reading(0));
@@ -226,7 +227,8 @@ fn a_publisher_whose_disk_fills_sends_what_it_took_when_there_is_room() {
 /// How many readings have crossed the broker, each counted once.
 fn readings_on(broker: &Broker, eavesdropper: &Eavesdropper) -> usize {
     // Behind everything that the broker had already.
-    Eavesdropper::listen(broker).publish("telemetry/mark", b"", false);
+    let other = Eavesdropper::listen(broker);
+    other.publish("telemetry/mark", b"", false);
     eavesdropper.wait_for(|heard| heard.topic == "telemetry/mark", PATIENCE);
     let heard = eavesdropper.heard();
     let frames = heard.iter().filter(|heard| heard.topic == "telemetry/ward-7");
