@@ -17,7 +17,8 @@ const MAX_CANDIDATES: usize = 4;
 const KEPT_RUNS: usize = 32;
 /// Runs of one publisher that are open at a time.
 const MAX_RUNS: usize = 64;
-/// Older runs are opened while there are fewer than these: the other places are for runs that begin.
+/// Older runs that are owed to us are opened while there are fewer than these: the other places are for runs that begin.
+/// Those that are not are closed at once.
 const OLDER_RUNS: usize = 48;
 /// Runs of one stream, closed ones included: a publisher begins another stream before.
 const MAX_OF_STREAM: usize = 1_100;
@@ -29,6 +30,8 @@ const SWEEP_MS: u64 = 600_000;
 /// Bytes that the older runs of a tick may take, each with its topics and these.
 const OLDER_LEN: usize = 6_144;
 const OLDER_RUN_FIXED_LEN: usize = 11;
+/// A publisher that has more of them than fit names them in several ticks, which follow the first one at once.
+const FIRST_TICKS_MS: u64 = 5_000;
 
 /// What is known of a run that a tick names.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,46 +46,55 @@ pub(super) enum Opened {
 
 impl Subscriber {
     /// Whether a run that a tick names would be opened: it is new, its stream is held, and there is room.
-    pub(super) fn may_open(&self, id: PeerId, positions: &RunPositions, is_own: bool) -> bool {
+    pub(super) fn may_open(&self, id: PeerId, positions: &RunPositions, is_own: bool, now: Now) -> bool {
         let (Some(peer), Some(stream)) = (self.peers.get(&id), self.streams.get(&(id, positions.stream))) else {
             return false;
         };
         let of_stream = |number: &[u8; 5]| self.find_run(id, *number).is_some_and(|run| run.stream == stream.id);
         let claims = self.runs.get(&positions.run).map_or(0, Vec::len);
         claims < MAX_CANDIDATES
-            && (is_own || peer.runs.len() < OLDER_RUNS)
+            && (is_own || peer.runs.len() < OLDER_RUNS || !self.is_owed(id, positions, is_own, now))
             && self.find_run(id, positions.run).is_none()
             && !self.is_closed(id, positions.run)
             && stream.closed.len() + peer.runs.values().filter(|number| of_stream(number)).count() < MAX_OF_STREAM
     }
 
     /// Opens a run that is new.
-    pub(super) fn open_run(&mut self, id: PeerId, positions: &RunPositions, is_own: bool) -> Opened {
-        let owed = self.streams.get(&(id, positions.stream)).map_or(Owed::Nothing, |stream| stream.owed);
-        let Some(peer) = self.may_open(id, positions, is_own).then(|| self.peers.get_mut(&id)).flatten() else {
+    pub(super) fn open_run(&mut self, id: PeerId, positions: &RunPositions, is_own: bool, now: Now) -> Opened {
+        let owed = self.is_owed(id, positions, is_own, now);
+        let Some(peer) = self.may_open(id, positions, is_own, now).then(|| self.peers.get_mut(&id)).flatten() else {
             return Opened::Before;
         };
         let order = peer.runs.last_key_value().map_or(0, |(last, _)| last + 1);
         peer.runs.insert(order, positions.run);
         self.runs.entry(positions.run).or_default().push(Run::new(id, positions.stream, order));
-        if owed == Owed::All || owed == Owed::Next && is_own { Opened::Owed } else { Opened::UnderWay }
+        if owed { Opened::Owed } else { Opened::UnderWay }
     }
 
-    /// A signed tick has come: what is unknown of its stream after it is owed to us.
-    pub(super) fn note_owed(&mut self, id: PeerId, tick: &TickBody) {
-        let at = (id, tick.runs[0].stream);
-        if self.streams.get(&at).is_none_or(|stream| stream.owed == Owed::All) {
-            return;
+    /// What of a run that a tick names is owed to us, if it is new.
+    fn is_owed(&self, id: PeerId, positions: &RunPositions, is_own: bool, now: Now) -> bool {
+        match self.streams.get(&(id, positions.stream)).map(|stream| stream.owed) {
+            Some(Owed::All) => true,
+            Some(Owed::Next(first_ms)) => is_own || now.mono_ms >= first_ms + FIRST_TICKS_MS,
+            Some(Owed::Nothing) | None => false,
         }
+    }
+
+    /// A signed tick has come: what of its stream is owed to us from now on.
+    pub(super) fn note_owed(&mut self, id: PeerId, tick: &TickBody, now: Now) {
+        let at = (id, tick.runs[0].stream);
+        let Some(first_ms) = self.streams.get(&at).and_then(|stream| match stream.owed {
+            Owed::Nothing => Some(now.mono_ms),
+            Owed::Next(first_ms) => Some(first_ms),
+            Owed::All => None,
+        }) else {
+            return;
+        };
         let older = &tick.runs[1..];
         let topics = older.iter().flat_map(|run| &run.topics);
         let topics_len: usize = topics.map(|position| TopicPosition::encoded_len(&position.topic)).sum();
-        // There was room for another one.
-        let names_all = topics_len + OLDER_RUN_FIXED_LEN * (older.len() + 1) + OLDER_RUN_LEN <= OLDER_LEN;
-        let is_known = |run: &RunPositions| {
-            run.stream != at.1 || self.find_run(id, run.run).is_some() || self.is_closed(id, run.run)
-        };
-        let owed = if names_all && older.iter().all(is_known) { Owed::All } else { Owed::Next };
+        let has_room = topics_len + OLDER_RUN_FIXED_LEN * (older.len() + 1) + OLDER_RUN_LEN <= OLDER_LEN;
+        let owed = if has_room { Owed::All } else { Owed::Next(first_ms) };
         self.streams.entry(at).and_modify(|stream| stream.owed = owed);
     }
 
@@ -117,6 +129,18 @@ impl Subscriber {
             let Some(stream) = self.streams.get_mut(&(id, stream)) else { continue };
             if stream.closed.insert(number) {
                 *self.closed.entry(number).or_default() += 1;
+            }
+        }
+    }
+
+    /// Generations are kept as long as something of their stream is missing.
+    pub(super) fn settle_streams(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get(&id) else { return };
+        let open = peer.runs.keys().filter_map(|order| self.run_at(id, *order));
+        let lacking: Vec<u32> = open.filter(|(_, run)| !self.is_complete(run)).map(|(_, run)| run.stream).collect();
+        for stream in &peer.streams {
+            if let Some(held) = self.streams.get_mut(&(id, *stream)) {
+                held.settle(lacking.contains(stream));
             }
         }
     }

@@ -101,8 +101,9 @@ struct Limits {
     hellos: TokenBucket,
     requests: TokenBucket,
     reports: TokenBucket,
-    /// REPORTs that we send, of all publishers.
-    asks: TokenBucket,
+    /// REPORTs that we send to all publishers, and numbers that we ask of all of them.
+    sent: TokenBucket,
+    wanted: TokenBucket,
 }
 
 impl Subscriber {
@@ -127,7 +128,8 @@ impl Subscriber {
                 hellos: TokenBucket::new(200, 50),
                 requests: TokenBucket::new(500, 250),
                 reports: TokenBucket::new(10, 2),
-                asks: TokenBucket::new(500, 250),
+                sent: TokenBucket::new(500, 250),
+                wanted: TokenBucket::new(500, 250),
             },
             counters: Counters::default(),
             gaps: HashSet::new(),

@@ -17,9 +17,8 @@ use crate::record::Table;
 use crate::stream::StreamVerifier;
 use crate::wire::{Hello, Reader, WireError, push_varint};
 
-/// Flags of a stream, beside bit 0.
-const OWED_ALL: u8 = 0b010;
-const OWED_NEXT: u8 = 0b100;
+/// The flag of a stream of which unknown runs are owed to us.
+const OWED: u8 = 0b10;
 
 /// The version of the records of a table; earlier ones are read.
 pub(super) fn version_of(table: Table) -> u8 {
@@ -54,8 +53,8 @@ pub(super) fn encode_stream(stream: &HeldStream, order: usize) -> Vec<u8> {
     out.push(version_of(Table::Stream));
     let owed = match stream.owed {
         Owed::Nothing => 0,
-        Owed::All => OWED_ALL,
-        Owed::Next => OWED_NEXT,
+        // After a restart the first ticks are long past.
+        Owed::Next(_) | Owed::All => OWED,
     };
     out.push(u8::from(stream.signed_frames) | owed);
     out.extend_from_slice(stream.verifier.as_bytes());
@@ -159,12 +158,7 @@ pub(super) fn read_stream(
     }
     let mut held = HeldStream::restored(id, stream, verifier, announced, kept);
     held.signed_frames = flags & 1 != 0;
-    held.owed = match flags & (OWED_ALL | OWED_NEXT) {
-        0 => Owed::Nothing,
-        OWED_ALL => Owed::All,
-        OWED_NEXT => Owed::Next,
-        _ => return Err(WireError::Range),
-    };
+    held.owed = if flags & OWED == 0 { Owed::Nothing } else { Owed::All };
     held.current_ms = if version > 1 { reader.u64()? } else { now.unix_ms };
     for _ in 0..if version > 1 { reader.u16()? } else { 0 } {
         held.closed.insert(reader.array()?);

@@ -129,7 +129,7 @@ impl Subscriber {
     /// Sends one report; false without a session, or over the rate.
     pub(super) fn send_report(&mut self, id: PeerId, topics: Vec<TopicReport>, now: Now, out: &mut Output) -> bool {
         let Some(session) = self.peers.get(&id).and_then(|peer| peer.reporting()) else { return false };
-        if !self.limits.asks.take(now.mono_ms) {
+        if !self.limits.sent.take(now.mono_ms) {
             return false;
         }
         let (sid, ka) = (session.sid, session.ka.clone());

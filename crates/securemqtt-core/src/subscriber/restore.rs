@@ -39,6 +39,10 @@ impl Subscriber {
         for (_, (id, stream)) in orders {
             subscriber.peers.get_mut(&id).into_iter().for_each(|peer| peer.streams.push(stream));
         }
+        let ids: Vec<PeerId> = subscriber.peers.keys().copied().collect();
+        for id in ids {
+            subscriber.settle_streams(id);
+        }
         // known_peers may have changed while we were away.
         let known = subscriber.trust.known().clone();
         subscriber.set_known(known);

@@ -6,7 +6,7 @@ use crate::identity::PeerId;
 use crate::kdf::{self, GenerationSecret, TrafficContext};
 use crate::stream::{StreamGrant, StreamVerifier};
 
-/// Generations that are kept for late frames.
+/// Generations that are kept for late frames; more while something is missing.
 const KEPT: usize = 8;
 /// How far a frame may be ahead of what is held, or of what a verified tick has announced.
 pub(super) const FRAME_STEPS: u8 = 16;
@@ -19,9 +19,10 @@ pub(super) const TICK_STEPS: u8 = u8::MAX;
 pub(super) enum Owed {
     /// None: it was in use when it was granted, and no signed tick of it has come yet.
     Nothing,
-    /// Those that begin: a signed tick has named some of those before, and there may be others.
-    Next,
-    /// All that we do not know: the stream came while we had a session, or a signed tick has named all runs before.
+    /// Those that begin: a signed tick has come, first at this time of the monotonic clock. It may not have named all
+    /// runs before it; those that follow at once do.
+    Next(u64),
+    /// All that we do not know: the stream came while we had a session, or all runs before have been named.
     All,
 }
 
@@ -34,6 +35,8 @@ pub(super) struct HeldStream {
     kept: VecDeque<(u8, GenerationSecret)>,
     /// The latest generation that a verified tick was sealed in: it bounds steps, and never makes one.
     announced: u8,
+    /// Whether something of it is missing that may still come.
+    pub(super) lacks: bool,
     /// What of it is owed to us.
     pub(super) owed: Owed,
     /// When a signed tick last named it as the current one, or it came, in milliseconds since 1970.
@@ -65,6 +68,7 @@ impl HeldStream {
             verifier: grant.verifier.clone(),
             kept: VecDeque::from([(grant.generation, grant.secret.clone())]),
             announced: grant.generation,
+            lacks: false,
             owed,
             current_ms: unix_ms,
             closed: BTreeSet::new(),
@@ -85,6 +89,7 @@ impl HeldStream {
             verifier,
             kept,
             announced,
+            lacks: false,
             owed: Owed::Nothing,
             current_ms: 0,
             closed: BTreeSet::new(),
@@ -128,8 +133,12 @@ impl HeldStream {
         self.forget();
     }
 
-    /// Only what a signed tick has left behind is forgotten: an insider who steps ahead pushes nothing out.
+    /// Only what a signed tick has left behind is forgotten, and nothing while frames are missing that it may open: an
+    /// insider who steps ahead pushes nothing out.
     fn forget(&mut self) {
+        if self.lacks {
+            return;
+        }
         let oldest = usize::from(self.announced).saturating_sub(KEPT - 1);
         while self.kept.len() > 1 && self.kept.front().is_some_and(|(held, _)| usize::from(*held) < oldest) {
             self.kept.pop_front();
@@ -139,6 +148,11 @@ impl HeldStream {
     /// Takes note of the generation of a tick whose signature verified.
     pub(super) fn announce(&mut self, generation: u8) {
         self.announced = self.announced.max(generation);
+    }
+
+    /// Takes note of whether something is missing, now that a tick was taken.
+    pub(super) fn settle(&mut self, lacks: bool) {
+        self.lacks = lacks;
         self.forget();
     }
 
@@ -200,6 +214,9 @@ mod tests {
         }
         assert!(stream.derive(0, FRAME_STEPS).is_ok(), "frames alone push nothing out");
         stream.announce(20);
+        stream.settle(true);
+        assert!(stream.derive(0, FRAME_STEPS).is_ok(), "something is missing");
+        stream.settle(false);
         assert!(stream.derive(13, FRAME_STEPS).is_ok());
         assert_eq!(stream.derive(12, FRAME_STEPS).err(), Some(NoSecret::BeforeGrant));
     }

@@ -155,7 +155,7 @@ impl Subscriber {
         let run = self.find_run(id, tick.header.run);
         let Some((run, (_, checked_ms))) = run.and_then(|run| run.tick.map(|tick| (run, tick))) else { return true };
         let named = tick.body.runs.iter().enumerate();
-        let opens = named.clone().any(|(index, positions)| self.may_open(id, positions, index == 0));
+        let opens = named.clone().any(|(index, positions)| self.may_open(id, positions, index == 0, now));
         let is_open = |number| self.find_run(id, number).is_some_and(|run| !run.finished);
         let ends = tick.body.last || named.skip(1).any(|(_, positions)| is_open(positions.run));
         // Of older runs too: what is added to them after their end shows nowhere else.
@@ -203,7 +203,7 @@ impl Subscriber {
         let sealed_ms = self.peers.get_mut(&id).map_or(0, |peer| peer.pulse.sealed_ms(tick.body.clock_ms, now.mono_ms));
         // The older ones first: what waited of them came before.
         for (index, positions) in tick.body.runs.iter().enumerate().rev() {
-            let opened = self.open_run(id, positions, index == 0);
+            let opened = self.open_run(id, positions, index == 0, now);
             let mut positions = positions.clone();
             positions
                 .topics
@@ -217,10 +217,11 @@ impl Subscriber {
                 run.finished |= index > 0 || tick.body.last;
             }
         }
-        self.note_owed(id, &tick.body);
+        self.note_owed(id, &tick.body, now);
         if let Some(run) = run_mut(&mut self.runs, id, tick.header.run) {
             run.tick = Some((tick.header.seq, now.mono_ms));
         }
         self.close_runs(id, tick.header.run, now, out);
+        self.settle_streams(id);
     }
 }

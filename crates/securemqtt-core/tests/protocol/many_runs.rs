@@ -191,35 +191,86 @@ fn runs_that_came_and_went_while_it_was_away_are_repaired() {
     assert!(records(&net, Table::Run) <= 33);
 }
 
-#[test]
-fn runs_from_before_it_came_are_not_missed() {
+/// A publisher with sixty runs, and a subscriber that comes then: the first tick that it gets names `names` of them.
+fn joined_late(names: usize) -> (Net, Hands, String) {
     let (p, s) = (key(1), key(2));
     let mut net = Net::new();
     let mut hands = Hands::of(&mut net, std::slice::from_ref(&p));
-    // More than a tick can name.
-    hands.all[0].names = 38;
     let topic = format!("t/{}", "x".repeat(100));
     for _ in 0..60 {
         hands.all[0].begin_run();
         hands.all[0].send(&mut net, &topic, b"before");
     }
     hands.all[0].begin_run();
+    hands.all[0].names = names;
     net.add_subscriber(&s, TrustMode::Strict, known(&[("pub", &p)]), &["t/#"]);
-    let id = net.subscribers[0].engine.id();
-    hands.run(&mut net, 500);
-    assert!(hands.all[0].counters.contains_key(&id));
-    hands.all[0].tick(&mut net, Tick { older: 38, ..Tick::default() });
-    hands.run(&mut net, 3_000);
+    hands.run(&mut net, 300);
+    assert_eq!(net.subscribers[0].engine.keyed(), 1);
+    (net, hands, topic)
+}
+
+/// As many of those runs as a tick can name.
+const FULL: usize = 38;
+
+/// A run that comes and goes unseen.
+fn unseen_run(net: &mut Net, hand: &mut Hand, topic: &str) -> [u8; 5] {
+    net.subscribers[0].online = false;
+    let number = hand.begin_run();
+    hand.seal(topic, b"unseen");
+    hand.begin_run();
+    number
+}
+
+#[test]
+fn runs_from_before_it_came_are_not_missed() {
+    let (mut net, mut hands, topic) = joined_late(FULL);
     // The others take their turn.
-    hands.all[0].tick(&mut net, Tick { older: 38, skip: 22, ..Tick::default() });
+    hands.all[0].tick(&mut net, Tick { older: FULL, skip: 22, ..Tick::default() });
     hands.run(&mut net, 10_000);
+    // All of them had a place, though they are more than stay open.
+    for skip in [0, 22] {
+        hands.all[0].tick(&mut net, Tick { older: FULL, skip, ..Tick::default() });
+        hands.run(&mut net, 4_000);
+    }
     assert!(missing(&net).is_empty() && hands.all[0].reports.is_empty());
-    // What begins now is owed to it, though its first tick is lost.
+    // What comes and goes while it is away is missed, long after.
+    let unseen = unseen_run(&mut net, &mut hands.all[0], &topic);
+    hands.all[0].tick(&mut net, Tick { older: FULL, ..Tick::default() });
+    net.reconnect_subscriber(0);
+    hands.run(&mut net, 4_000);
+    assert_eq!((missing(&net), net.readings(0)), (vec![unseen], vec!["unseen".to_owned()]));
+}
+
+#[test]
+fn a_run_that_begins_is_owed_at_once() {
+    let (mut net, mut hands, topic) = joined_late(FULL);
     let begun = hands.all[0].begin_run();
     hands.all[0].seal(&topic, b"lost");
-    hands.all[0].tick(&mut net, Tick { older: 38, ..Tick::default() });
+    hands.all[0].tick(&mut net, Tick { older: FULL, ..Tick::default() });
     hands.run(&mut net, 4_000);
     assert_eq!((missing(&net), net.readings(0)), (vec![begun], vec!["lost".to_owned()]));
+}
+
+#[test]
+fn where_the_first_tick_has_named_all_runs_an_unknown_one_is_owed_at_once() {
+    for (names, told) in [(FULL, 0), (3, 1)] {
+        let (mut net, mut hands, topic) = joined_late(names);
+        let unseen = unseen_run(&mut net, &mut hands.all[0], &topic);
+        hands.all[0].tick(&mut net, Tick { older: 2, ..Tick::default() });
+        net.reconnect_subscriber(0);
+        hands.run(&mut net, 4_000);
+        assert_eq!(missing(&net), vec![unseen; told]);
+    }
+}
+
+#[test]
+fn what_is_owed_is_remembered_over_a_restart() {
+    let (mut net, mut hands, topic) = joined_late(FULL);
+    let unseen = unseen_run(&mut net, &mut hands.all[0], &topic);
+    hands.all[0].tick(&mut net, Tick { older: FULL, ..Tick::default() });
+    net.crash_subscriber(0, &key(2));
+    hands.run(&mut net, 6_000);
+    assert_eq!(missing(&net), [unseen]);
 }
 
 #[test]
