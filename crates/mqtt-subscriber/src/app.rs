@@ -290,11 +290,11 @@ impl<'a> App<'a> {
                 if left > 0 {
                     return Ok(Some(End::CountWithin));
                 }
-                self.uncommitted.push(ack);
+                self.uncommitted.extend(ack);
                 return Ok(Some(End::Count));
             }
         }
-        self.uncommitted.push(ack);
+        self.uncommitted.extend(ack);
         Ok(None)
     }
 

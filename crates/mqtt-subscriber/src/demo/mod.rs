@@ -135,7 +135,7 @@ impl Demo {
             self.output.flush()?;
             shown += 1;
         }
-        self.subscriber.commit([arrival.ack], None);
+        self.subscriber.commit(arrival.ack, None);
         Ok(shown)
     }
 

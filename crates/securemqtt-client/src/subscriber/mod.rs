@@ -61,7 +61,8 @@ pub enum Told {
     Arrived(Arrival),
 }
 
-/// A message from the broker with the readings that it brought: none, one, or those that waited for a key.
+/// A message from the broker with the readings that it brought: none, one, or those that waited. Or readings that waited
+/// for the time to pass, without a message.
 #[derive(Debug)]
 pub struct Arrival {
     /// When it arrived.
@@ -71,7 +72,7 @@ pub struct Arrival {
     /// The readings.
     pub readings: Vec<Reading>,
     /// Give it to [`Subscriber::commit`] when the readings are out.
-    pub ack: AckToken,
+    pub ack: Option<AckToken>,
 }
 
 impl Arrival {
@@ -275,8 +276,23 @@ impl Subscriber {
         self.outstanding |= !readings.is_empty();
         self.tend();
         self.settle()?;
-        self.told.push_back(Told::Arrived(Arrival { at: SystemTime::now(), elapsed, readings, ack: message.ack }));
+        let ack = Some(message.ack);
+        self.told.push_back(Told::Arrived(Arrival { at: SystemTime::now(), elapsed, readings, ack }));
         Ok(())
+    }
+
+    /// Readings of frames that waited, now that the time has come: an answer that they waited for did not.
+    fn waited(&mut self) -> Option<Arrival> {
+        let deliveries = std::mem::take(&mut self.out.deliveries);
+        let redelivered = self.was_killed && self.is_early();
+        let reading = |delivery: Delivery| {
+            let came = self.parked.of(&delivery);
+            let Came { qos, retain } = came.unwrap_or(Came { qos: Qos::AtLeastOnce, retain: false });
+            Reading { delivery, qos, retain, redelivered: redelivered && qos == Qos::AtLeastOnce }
+        };
+        let readings: Vec<Reading> = deliveries.into_iter().map(reading).collect();
+        let arrival = Arrival { at: SystemTime::now(), elapsed: Duration::ZERO, readings, ack: None };
+        (!arrival.readings.is_empty()).then_some(arrival)
     }
 
     /// The readings that a message brought: its own, or those of frames that were parked before.
@@ -300,8 +316,11 @@ impl Subscriber {
 
     /// What was put out and not stored when we were killed comes again, first of all and mostly marked by the broker.
     fn may_have_shown(&self, message: &Message) -> bool {
-        let early = || self.first_connected.is_none_or(|at| at.elapsed() < MAYBE_SHOWN);
-        self.was_killed && (message.dup || early())
+        self.was_killed && (message.dup || self.is_early())
+    }
+
+    fn is_early(&self) -> bool {
+        self.first_connected.is_none_or(|at| at.elapsed() < MAYBE_SHOWN)
     }
 
     fn tell(&mut self, notice: Notice<Event>) {
@@ -326,6 +345,10 @@ impl Subscriber {
                 self.told.extend(trouble.map(|trouble| Told::Notice(Notice::Trouble(trouble))));
             }
             self.tell(Notice::Event(event));
+        }
+        if let Some(arrival) = self.waited() {
+            self.outstanding = true;
+            self.told.push_back(Told::Arrived(arrival));
         }
         // What the engine wants sent must not overtake the readings that are being put out.
         if !self.outstanding && !self.sends.is_empty() {
