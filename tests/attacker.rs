@@ -65,7 +65,7 @@ impl Halves {
         let mut rng = UnwrapErr(SysRng);
         Self {
             start,
-            reader: Subscriber::new(key.clone(), trust(), wanted, 0),
+            reader: Subscriber::new(key.clone(), trust(), wanted),
             sealer: Publisher::new(key.clone(), trust(), config, now(start), &mut rng),
             is_connected: false,
             read,

@@ -1,12 +1,17 @@
 use std::fs;
+use std::io::Read as _;
+use std::net::TcpListener;
 use std::process::Command;
+use std::thread;
+use std::time::Instant;
 
 use serde_json::Value;
 
-use crate::broker::Broker;
+use crate::broker::{Broker, HOST};
 use crate::eavesdropper::Eavesdropper;
 use crate::parties::{KEYED, RAW, conversation, introduced, reading};
 use crate::process::{PATIENCE, Program, Running};
+use crate::tail::LOOK;
 
 /// Both programs bare but for the port, each in a terminal of its own, as a newcomer starts them.
 fn demo(broker: &Broker, subscriber_first: bool) -> (Running, Running) {
@@ -155,4 +160,47 @@ fn a_subscriber_that_was_away_reads_what_the_broker_kept() {
     let mut after = subscriber.at(&broker).args(RAW).args(["-C", "3"]).start();
     assert_eq!(after.wait_exit(PATIENCE), 0);
     assert_eq!(after.stdout(), [1, 2, 3].map(reading));
+}
+
+/// What the CONNECT packet of a program asks for: to begin anew, and over MQTT 5 how many seconds of a session.
+fn asked_of_the_broker(program: Program) -> (bool, Option<u32>) {
+    let listener = TcpListener::bind((HOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let _running = program.args(["-h", HOST, "-p", &port]).start();
+    listener.set_nonblocking(true).unwrap();
+    let deadline = Instant::now() + PATIENCE;
+    let mut stream = loop {
+        match listener.accept() {
+            Ok((stream, _)) => break stream,
+            Err(error) => assert!(Instant::now() < deadline, "it does not come: {error}"),
+        }
+        thread::sleep(LOOK);
+    };
+    stream.set_nonblocking(false).unwrap();
+    stream.set_read_timeout(Some(PATIENCE)).unwrap();
+    // Fixed header 2 (the rest is shorter than 128 bytes), protocol name 6, level, flags, keep-alive 2; MQTT 5: length of
+    // the properties, then they.
+    let mut head = [0; 2];
+    stream.read_exact(&mut head).unwrap();
+    assert!(head[0] == 0x10 && head[1] < 0x80, "{head:x?}");
+    let mut rest = vec![0; usize::from(head[1])];
+    stream.read_exact(&mut rest).unwrap();
+    assert_eq!(rest[..6], *b"\0\x04MQTT");
+    let expiry = (rest[6] == 5).then(|| {
+        assert_eq!(rest[11], 0x11, "the session expiry interval comes first");
+        u32::from_be_bytes(*rest[12..].first_chunk().unwrap())
+    });
+    (rest[7] & 0x02 != 0, expiry)
+}
+
+#[test]
+fn the_broker_is_asked_to_keep_a_session_for_a_week_or_as_told() {
+    for program in [Program::publisher, Program::subscriber] {
+        let asked = |flags: &[&str]| asked_of_the_broker(program().args(flags));
+        assert_eq!(asked(&[]), (false, Some(604_800)));
+        assert_eq!(asked(&["--session-expiry", "1h"]), (false, Some(3_600)));
+        assert_eq!(asked(&["--session-expiry", "0"]), (true, Some(0)));
+        assert_eq!(asked(&["-V", "311", "--session-expiry", "1h"]), (false, None));
+        assert_eq!(asked(&["-V", "311", "--session-expiry", "0"]), (true, None));
+    }
 }

@@ -336,9 +336,7 @@ fn a_full_spool_lets_a_plant_go_on_and_names_what_was_lost() {
     publishing.wait_for("Lost to station");
     let mut reading_on = subscriber.at(&broker).args(["--output", "json", "-o", file.to_str().unwrap()]).start();
     reading_on.wait_for("Lost: ");
-    publishing.close_input();
-    assert_eq!(publishing.wait_exit(PATIENCE * 2), 0, "{}", publishing.output());
-    let deadline = Instant::now() + PATIENCE;
+    let deadline = Instant::now() + PATIENCE * 2;
     let count = || {
         let objects = lines(&file);
         let objects: Vec<serde_json::Value> =
@@ -351,6 +349,8 @@ fn a_full_spool_lets_a_plant_go_on_and_names_what_was_lost() {
         assert!(Instant::now() < deadline, "{} of {COUNT} accounted for", count());
         thread::sleep(LOOK * 20);
     }
+    publishing.close_input();
+    assert_eq!(publishing.wait_exit(PATIENCE), 0, "{}", publishing.output());
     assert_eq!(reading_on.interrupt(), 0);
     assert_eq!(count(), COUNT - 1, "each reading came once, or was named as lost");
 }

@@ -6,7 +6,7 @@ use std::process::Command;
 
 use crate::broker::Broker;
 use crate::parties::{Party, introduced};
-use crate::process::{Home, PATIENCE};
+use crate::process::{Home, PATIENCE, Program};
 
 /// A subscriber's state directory with an identity key, and a broker that is not there: whatever ends the program earlier
 /// has nothing to do with the network.
@@ -15,6 +15,11 @@ struct State(Party);
 impl State {
     fn new() -> Self {
         Self(Party::subscriber("station"))
+    }
+
+    /// One of each program.
+    fn of_both() -> [Self; 2] {
+        [Self(Party::publisher("ward-7")), Self::new()]
     }
 
     fn directory(&self) -> PathBuf {
@@ -38,11 +43,15 @@ impl State {
     }
 
     fn assert_refused_with(&self, arguments: &[&str], code: i32, says: &[&str]) {
-        let mut running = self.0.program().args(["-p", "1", "--no-retry"]).args(arguments).start();
-        assert_eq!(running.wait_exit(PATIENCE), code, "{}", running.output());
-        for text in says {
-            assert!(running.output().contains(text), "no {text:?} in: {}", running.output());
-        }
+        assert_ends(self.0.program().args(arguments), code, says);
+    }
+}
+
+fn assert_ends(program: Program, code: i32, says: &[&str]) {
+    let mut running = program.args(["-p", "1", "--no-retry"]).start();
+    assert_eq!(running.wait_exit(PATIENCE), code, "{}", running.output());
+    for text in says {
+        assert!(running.output().contains(text), "no {text:?} in: {}", running.output());
     }
 }
 
@@ -126,6 +135,54 @@ fn a_counter_that_is_half_written() {
     let state = State::new();
     state.write("counter", b"00000000000000010");
     state.assert_refused(78, &["counter is damaged", "restore the whole directory from a backup"]);
+}
+
+#[test]
+fn a_state_that_is_sealed_opens_with_its_own_key_only() {
+    const GOOD: &[&str] = &["nothing listens at"];
+    for state in State::of_both() {
+        let key = |name: &str| {
+            state.write(name, &[name.as_bytes(), &[7; 32]].concat());
+            state.directory().join(name).display().to_string()
+        };
+        let (ours, other) = (key("ours"), key("other"));
+        let with_ours = ["--state-key-file", &ours];
+        // Not sealed before.
+        state.assert_refused(69, GOOD);
+        state.assert_refused_with(&with_ours, 69, GOOD);
+        state.assert_refused_with(&with_ours, 69, GOOD);
+        let file = state.directory().join("state.redb").display().to_string();
+        let way_out = format!("mv {file}");
+        state.assert_refused(78, &["is sealed, and there is no key", "as --state-key-file", &way_out]);
+        let with_other = ["--state-key-file", &other];
+        state.assert_refused_with(
+            &with_other,
+            78,
+            &["is sealed with another key than", "/other; name the file", &way_out],
+        );
+        // As systemd hands it over.
+        let credentials = state.directory().join("credentials");
+        fs::create_dir(&credentials).unwrap();
+        fs::copy(&ours, credentials.join("securemqtt-state-key")).unwrap();
+        assert_ends(state.0.program().env("CREDENTIALS_DIRECTORY", credentials.to_str().unwrap()), 69, GOOD);
+        assert_ends(state.0.program().env("SECUREMQTT_STATE_KEY_FILE", &ours), 69, GOOD);
+    }
+}
+
+#[test]
+fn a_state_key_that_is_none() {
+    let state = State::new();
+    let file = state.directory().join("state-key");
+    let flag = ["--state-key-file", file.to_str().unwrap()];
+    state.assert_refused_with(&flag, 78, &["cannot read the state key", "check --state-key-file"]);
+    state.write("state-key", &[1; 31]);
+    let way_out = format!("head -c 32 /dev/urandom > {}", file.display());
+    state.assert_refused_with(&flag, 78, &["has only 31 bytes", &way_out]);
+    state.write("state-key", &[1; 32]);
+    state.set_mode("state-key", 0o644);
+    state.assert_refused_with(&flag, 78, &["state-key is open to other users (mode 0644)", "chmod 600"]);
+    state.set_mode("state-key", 0o400);
+    state.assert_refused_with(&flag, 69, &["nothing listens at"]);
 }
 
 #[test]

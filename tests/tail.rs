@@ -26,7 +26,12 @@ pub(crate) fn lines(file: &Path) -> Vec<String> {
 pub(crate) fn wait_until(file: &Path, holds: impl Fn(usize) -> bool, wanted: &str) {
     let deadline = Instant::now() + PATIENCE;
     while !holds(lines(file).len()) {
-        assert!(Instant::now() < deadline, "{} lines in the file, not {wanted}", lines(file).len());
+        assert!(
+            Instant::now() < deadline,
+            "{} lines in the file, not {wanted}: {:?}",
+            lines(file).len(),
+            lines(file).iter().rev().take(3).collect::<Vec<_>>()
+        );
         thread::sleep(LOOK);
     }
 }
@@ -55,6 +60,13 @@ pub(crate) fn dying_at(program: Program, calls: &str, nth: usize) -> Running {
     let (trace, when) = (format!("trace={calls}"), format!("inject={calls}:signal=KILL:when={nth}"));
     let options = ["-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &when];
     program.under(Path::new(STRACE), &options).start()
+}
+
+/// It dies at its first call of `call`, and each of `slow` takes 100 ms.
+pub(crate) fn dying_with_slow(program: Program, call: &str, slow: &str) -> Running {
+    let trace = format!("trace={call},{slow}");
+    let (when, delay) = (format!("inject={call}:signal=KILL:when=1"), format!("inject={slow}:delay_enter=100000"));
+    program.under(Path::new(STRACE), &["-f", "-qq", "-o", "/dev/null", "-e", &trace, "-e", &when, "-e", &delay]).start()
 }
 
 /// Under strace it is the program that gets the signal, and strace ends with it.

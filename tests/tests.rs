@@ -46,6 +46,8 @@ mod outages;
 mod readme;
 /// A changed key, an unknown subscriber, a revoked one: told why, and what the remedy is.
 mod refusals;
+/// What is asked of running programs, and of stopped ones: status, rotate, a change of the peers.
+mod running;
 /// What an eavesdropper with a whole session can find in it, and what a log tells: nothing.
 mod secrecy;
 /// The demo to the letter, both start orders, restarts of either side.

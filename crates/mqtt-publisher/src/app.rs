@@ -1,6 +1,7 @@
 //! The main mode: readings in, frames out.
 
 mod finish;
+mod status;
 mod words;
 
 use std::collections::HashSet;
@@ -12,7 +13,9 @@ use securemqtt_cli::logging::Talk;
 use securemqtt_cli::questions::Questions;
 use securemqtt_cli::signals::{Asked, Signals};
 use securemqtt_cli::start::Start;
+use securemqtt_cli::status::About;
 use securemqtt_client::Trouble;
+use securemqtt_client::control::ControlSocket;
 use securemqtt_client::mqtt::LinkErrorKind;
 use securemqtt_client::publisher::{PublishError, Publisher, Settings, WhenFull};
 use securemqtt_client::state::{StateDir, Store};
@@ -40,7 +43,8 @@ pub(crate) fn run(cli: &Cli) -> Outcome<Exit> {
     let source = cli.readings.input().open(cli.readings.raw)?;
     let start = Start::new(Role::Publisher, &cli.state, &cli.trust, &cli.broker)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let exit = runtime.block_on(async { App::new(cli, start, source).await?.run().await });
+    // A run is large: it goes on the heap.
+    let exit = runtime.block_on(async { Box::pin(App::new(cli, start, source).await?.run()).await });
     // The input's thread may still be waiting for its next line.
     runtime.shutdown_background();
     exit
@@ -71,6 +75,8 @@ struct App<'a> {
     lost: Vec<Unreported>,
     bad: usize,
     greeted: bool,
+    about: About,
+    control: ControlSocket,
     /// Held for its lock.
     _state: StateDir,
 }
@@ -78,9 +84,10 @@ struct App<'a> {
 impl<'a> App<'a> {
     async fn new(cli: &'a Cli, start: Start, source: Box<dyn Source>) -> Outcome<Self> {
         let first_contact = start.first_contact();
+        let about = About::new(&start);
         let fingerprint = start.identity.public().fingerprint();
         let topic = cli.readings.topic.clone().unwrap_or_else(|| format!("telemetry/{}", start.name));
-        let (store, loaded) = Store::open(&start.state)?;
+        let (store, loaded) = Store::open(&start.state, start.state_key.as_ref())?;
         let is_live = cli.readings.input() == Input::Vitals;
         let settings = Settings {
             broker: start.broker,
@@ -92,11 +99,19 @@ impl<'a> App<'a> {
             loaded,
             when_full: if is_live { WhenFull::DropOldest } else { WhenFull::Wait },
         };
+        let mut publisher = Publisher::start(settings).await?;
+        if start.state.has_rotation_mark() {
+            publisher.rotate();
+            // A mark that stays costs one more rotation, at the next start.
+            if publisher.is_stored(PATIENCE).await {
+                start.state.take_rotation_mark()?;
+            }
+        }
         Ok(Self {
             cli,
             talk: cli.log.talk("Publisher", true),
             warn: cli.log.talk("Publisher", false),
-            publisher: Publisher::start(settings).await?,
+            publisher,
             signals: Signals::new()?,
             questions: Questions::new()?,
             first_contact,
@@ -112,6 +127,8 @@ impl<'a> App<'a> {
             lost: Vec::new(),
             bad: 0,
             greeted: false,
+            about,
+            control: ControlSocket::bind(&start.state),
             _state: start.state,
         })
     }
@@ -133,6 +150,7 @@ impl<'a> App<'a> {
                     Asked::End => return Ok(true),
                     Asked::Reload => self.publisher.reload(),
                 },
+                request = self.control.next() => self.answer(request),
                 (id, allow) = self.questions.answer() => self.publisher.decide(id, allow),
                 notice = self.publisher.next() => self.tell(notice?)?,
                 () = self.batch.due(), if is_ready => self.send()?,

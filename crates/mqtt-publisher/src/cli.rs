@@ -12,6 +12,7 @@ use securemqtt_cli::key::KeyCommand;
 use securemqtt_cli::logging::LogArgs;
 use securemqtt_cli::pages::CompletionsArgs;
 use securemqtt_cli::peers::PeersArgs;
+use securemqtt_cli::status::StatusArgs;
 use securemqtt_core::Qos;
 use securemqtt_core::topic::validate_topic;
 
@@ -86,6 +87,10 @@ pub enum Command {
     Key(KeyCommand),
     /// The pinned subscribers: list, add, import, replace, revoke, rm
     Peers(PeersArgs),
+    /// How things stand with the running publisher, or with one that is stopped
+    Status(StatusArgs),
+    /// Begin a new stream now, or at the next start
+    Rotate,
     /// Print shell completions
     Completions(CompletionsArgs),
     /// Print the man page

@@ -9,7 +9,7 @@ use std::process::ExitCode;
 
 use securemqtt_cli::exit::{Exit, Outcome, report};
 use securemqtt_cli::identity::Role;
-use securemqtt_cli::{config, key, pages, peers};
+use securemqtt_cli::{config, key, pages, peers, running, status};
 
 use cli::{Cli, Command};
 
@@ -27,6 +27,8 @@ fn dispatch(cli: &Cli) -> Outcome<Exit> {
         None => app::run(cli),
         Some(Command::Key(command)) => key::run(command, &cli.state, Role::Publisher),
         Some(Command::Peers(args)) => peers::run(args, &cli.state, Role::Publisher),
+        Some(Command::Status(args)) => status::run(*args, &cli.state, Role::Publisher),
+        Some(Command::Rotate) => running::rotate(&cli.state),
         Some(Command::Completions(args)) => pages::completions(args, config::command::<Cli>()),
         Some(Command::Man) => pages::man(config::command::<Cli>()),
     }

@@ -1,6 +1,7 @@
 //! The main mode: frames in, readings out.
 
 mod gaps;
+mod status;
 mod words;
 
 use std::collections::{HashMap, HashSet};
@@ -12,11 +13,13 @@ use securemqtt_cli::logging::Talk;
 use securemqtt_cli::questions::Questions;
 use securemqtt_cli::signals::{Asked, Signals};
 use securemqtt_cli::start::Start;
+use securemqtt_cli::status::About;
+use securemqtt_client::control::ControlSocket;
 use securemqtt_client::mqtt::AckToken;
 use securemqtt_client::state::{StateDir, Store};
 use securemqtt_client::subscriber::{Arrival, Reading, Settings, Subscriber, Told};
 use securemqtt_core::identity::{Fingerprint, PeerId};
-use securemqtt_core::subscriber::Config;
+use securemqtt_core::subscriber::{Config, Span};
 
 use crate::cli::{Cli, ReadingArgs};
 use crate::output::{Output, Record, Selection, Synced};
@@ -74,9 +77,13 @@ pub(crate) struct App<'a> {
     names: HashMap<PeerId, (String, Fingerprint)>,
     refused: HashSet<String>,
     gaps: Gaps,
+    /// The readings that came late just now.
+    late: Option<Span>,
     shown: u64,
     insecure: bool,
     greeted: bool,
+    about: About,
+    control: ControlSocket,
     /// Held for its lock.
     _state: StateDir,
 }
@@ -87,9 +94,9 @@ impl<'a> App<'a> {
         let readings = &cli.readings;
         let selection = readings.selection();
         let first_contact = start.first_contact();
+        let about = About::new(&start);
         let fingerprint = start.identity.public().fingerprint();
-        let counter = start.state.counter()?;
-        let (store, loaded) = Store::open(&start.state)?;
+        let (store, loaded) = Store::open(&start.state, start.state_key.as_ref())?;
         let cursor = output.resume(loaded.cursor.as_ref(), loaded.clean)?;
         let settings = Settings {
             broker: start.broker,
@@ -98,7 +105,6 @@ impl<'a> App<'a> {
             engine: Config { name: start.name, filters: readings.topic.clone(), exclude: selection.leave_out.clone() },
             qos: cli.broker.qos,
             peers: start.peers,
-            counter,
             store,
             loaded,
             cursor,
@@ -118,9 +124,12 @@ impl<'a> App<'a> {
             names: HashMap::new(),
             refused: HashSet::new(),
             gaps: Gaps::default(),
+            late: None,
             shown: 0,
             insecure: cli.broker.is_insecure(),
             greeted: false,
+            about,
+            control: ControlSocket::bind(&start.state),
             _state: start.state,
         })
     }
@@ -184,6 +193,10 @@ impl<'a> App<'a> {
                         }
                     },
                     () = &mut over => return Ok(End::TimeOut),
+                    request = self.control.next() => {
+                        self.answer(request)?;
+                        continue;
+                    }
                     (id, allow) = self.questions.answer() => {
                         self.subscriber.decide(id, allow)?;
                         continue;
@@ -204,6 +217,7 @@ impl<'a> App<'a> {
 
     /// Hands everything on and has it stored, then acknowledged; stops when a signal came while the disk was full.
     async fn commit(&mut self) -> Outcome<Flow> {
+        self.say_late()?;
         let mut told = false;
         let cursor = loop {
             match self.output.sync()? {
@@ -217,6 +231,7 @@ impl<'a> App<'a> {
             tokio::select! {
                 biased;
                 () = self.signals.end() => return Ok(Flow::Stop),
+                request = self.control.next() => self.answer(request)?,
                 () = tokio::time::sleep(FULL_AGAIN) => {}
             }
         };
@@ -229,6 +244,7 @@ impl<'a> App<'a> {
 
     /// As [`App::commit`], once: what a full disk does not take comes again at the next start.
     fn commit_the_last(&mut self) -> Outcome<()> {
+        self.say_late()?;
         match self.output.sync()? {
             Synced::Done(cursor) => self.subscriber.commit(self.uncommitted.drain(..), cursor),
             Synced::Full(why) => {

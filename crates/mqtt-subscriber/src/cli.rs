@@ -12,6 +12,7 @@ use securemqtt_cli::key::KeyCommand;
 use securemqtt_cli::logging::LogArgs;
 use securemqtt_cli::pages::CompletionsArgs;
 use securemqtt_cli::peers::PeersArgs;
+use securemqtt_cli::status::StatusArgs;
 use securemqtt_core::peers::PeerName;
 use securemqtt_core::topic::validate_filter;
 
@@ -83,6 +84,8 @@ pub enum Command {
     Key(KeyCommand),
     /// The pinned publishers: list, add, import, replace, revoke, rm
     Peers(PeersArgs),
+    /// How things stand with the running subscriber, or with one that is stopped
+    Status(StatusArgs),
     /// Print shell completions
     Completions(CompletionsArgs),
     /// Print the man page

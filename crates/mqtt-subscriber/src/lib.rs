@@ -10,7 +10,7 @@ use std::process::ExitCode;
 
 use securemqtt_cli::exit::{Exit, Outcome, report};
 use securemqtt_cli::identity::Role;
-use securemqtt_cli::{config, key, pages, peers};
+use securemqtt_cli::{config, key, pages, peers, status};
 
 use cli::{Cli, Command};
 
@@ -30,6 +30,7 @@ fn dispatch(cli: &Cli) -> Outcome<Exit> {
         Some(Command::Demo(args)) => demo::run(args, cli),
         Some(Command::Key(command)) => key::run(command, &cli.state, Role::Subscriber),
         Some(Command::Peers(args)) => peers::run(args, &cli.state, Role::Subscriber),
+        Some(Command::Status(args)) => status::run(*args, &cli.state, Role::Subscriber),
         Some(Command::Completions(args)) => pages::completions(args, config::command::<Cli>()),
         Some(Command::Man) => pages::man(config::command::<Cli>()),
     }

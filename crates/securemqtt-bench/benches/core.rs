@@ -18,6 +18,7 @@ use rand_chacha::rand_core::SeedableRng as _;
 use securemqtt_core::identity::IdentityKey;
 use securemqtt_core::ledger::{Ledger, leaf};
 use securemqtt_core::peers::{KnownPeers, Peer};
+use securemqtt_core::record::{Record, Table};
 use securemqtt_core::trust::{Trust, TrustMode};
 use securemqtt_core::{Now, publisher, subscriber};
 
@@ -77,7 +78,9 @@ impl Pair {
         let trust = Trust::new(TrustMode::Strict, self.s.public().id(), pin("bed-3", &self.p), Vec::new());
         let config =
             subscriber::Config { name: "monitor".parse().unwrap(), filters: vec!["#".to_owned()], exclude: Vec::new() };
-        subscriber::Subscriber::new(self.s.clone(), trust, config, self.sctr)
+        let value = [&[1], &self.sctr.to_be_bytes()[..]].concat();
+        let counter = Record { table: Table::Counter, key: Vec::new(), value: value.into() };
+        subscriber::Subscriber::restore(self.s.clone(), trust, config, &[counter], self.now, &mut self.rng).unwrap()
     }
 
     /// HELLO, REQUEST, GRANT, ACK, KEYS with TICK, ACK. Returns the bytes of each message but the clearing of KEYS.

@@ -62,6 +62,11 @@ pub struct BrokerArgs {
     #[arg(short, long, value_name = "SECONDS", default_value_t = 60, value_parser = clap::value_parser!(u16).range(5..))]
     keepalive: u16,
 
+    /// How long the broker keeps our session while we are away; 0: it ends with the connection. A broker of MQTT 3.1.1
+    /// keeps it as long as it sees fit, or with 0 not at all
+    #[arg(long, value_name = "DURATION", default_value = "7d", value_parser = parse_duration)]
+    session_expiry: Duration,
+
     /// Quality of service of readings: 0 or 1
     #[arg(short, long, default_value = "1", value_parser = parse_qos)]
     pub qos: Qos,
@@ -166,6 +171,8 @@ impl BrokerArgs {
         options.username = self.username();
         options.password = self.password()?;
         options.tls = self.tls_options();
+        options.session_expiry = whole_seconds(self.session_expiry);
+        options.clean_start = self.session_expiry.is_zero();
         options.retry = RetryPolicy { no_retry: self.no_retry, max_delay: self.retry_max };
         Ok(options)
     }
@@ -258,6 +265,11 @@ impl From<LinkError> for Failure {
     }
 }
 
+/// MQTT counts in seconds: a part of one must not become 0, which means something else.
+fn whole_seconds(time: Duration) -> Duration {
+    Duration::from_secs(time.as_secs() + u64::from(time.subsec_nanos() > 0))
+}
+
 fn uses_tls(address: &BrokerAddress) -> bool {
     matches!(address, BrokerAddress::Tcp { tls: true, .. } | BrokerAddress::WebSocket { tls: true, .. })
 }
@@ -327,6 +339,19 @@ mod tests {
         assert_eq!(given.keep_alive, Duration::from_secs(5));
         assert!(given.retry.no_retry && !given.address.is_local());
         assert_eq!(parse(&line).unwrap().qos, Qos::AtMostOnce);
+    }
+
+    #[test]
+    fn a_session_is_kept_for_a_week_or_as_told() {
+        let kept = |arguments: &[&str]| {
+            let options = options(arguments).unwrap();
+            (options.session_expiry.as_secs(), options.session_expiry.subsec_nanos(), options.clean_start)
+        };
+        assert_eq!(kept(&[]), (7 * 86_400, 0, false));
+        assert_eq!(kept(&["--session-expiry", "1h"]), (3_600, 0, false));
+        assert_eq!(kept(&["--session-expiry", "500ms"]), (1, 0, false));
+        assert_eq!(kept(&["--session-expiry", "0"]), (0, 0, true));
+        assert_eq!(kept(&["--session-expiry", "0", "-V", "311"]), (0, 0, true));
     }
 
     #[test]

@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
 use clap::{Args, ValueEnum};
+use securemqtt_client::state::StateKey;
 use securemqtt_core::identity::{Fingerprint, PeerId};
 use securemqtt_core::peers::PeerName;
 use securemqtt_core::trust::TrustMode;
@@ -50,6 +51,10 @@ pub struct StateArgs {
     #[arg(long, value_name = "DIR", global = true)]
     pub state_dir: Option<PathBuf>,
 
+    /// Seal the secrets that are stored with the key in this file, 32 bytes or more; identity.pem is not sealed [default: the systemd credential securemqtt-state-key]
+    #[arg(long, value_name = "FILE")]
+    pub state_key_file: Option<PathBuf>,
+
     /// Pinned peers [default: known_peers in the state directory]
     #[arg(long, value_name = "FILE", global = true)]
     pub known_peers: Option<PathBuf>,
@@ -69,6 +74,15 @@ impl StateArgs {
                 Failure::new(Exit::Config, "no state directory: HOME is not set")
                     .hint("say where the identity key is kept, with --state-dir DIR")
             })
+    }
+
+    /// The key that the state is sealed with: the flag's, or the one that systemd hands to a service.
+    ///
+    /// # Errors
+    /// The file is not there, others may read it, or it is too short.
+    pub fn state_key(&self) -> Outcome<Option<StateKey>> {
+        let credentials = std::env::var_os("CREDENTIALS_DIRECTORY").map(PathBuf::from);
+        Ok(StateKey::find(self.state_key_file.as_deref(), credentials.as_deref())?)
     }
 
     /// The file of pinned peers.

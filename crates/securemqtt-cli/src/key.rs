@@ -36,7 +36,8 @@ pub fn run(command: &KeyCommand, state: &StateArgs, role: Role) -> Outcome<Exit>
     write_stdout(&text)
 }
 
-fn existing(dir: &Path, role: Role) -> Outcome<IdentityPublic> {
+/// Our public key, which must be there.
+pub(crate) fn existing(dir: &Path, role: Role) -> Outcome<IdentityPublic> {
     store::identity(dir)?.ok_or_else(|| {
         let program = role.program();
         let message = format!("there is no identity key in {}", dir.display());
@@ -66,7 +67,12 @@ mod tests {
     use super::*;
 
     fn state(dir: &Path) -> StateArgs {
-        StateArgs { name: Some("meter-7".parse().unwrap()), state_dir: Some(dir.to_owned()), known_peers: None }
+        StateArgs {
+            name: Some("meter-7".parse().unwrap()),
+            state_dir: Some(dir.to_owned()),
+            state_key_file: None,
+            known_peers: None,
+        }
     }
 
     #[test]

@@ -1,5 +1,5 @@
 //! What `mqtt-publisher` and `mqtt-subscriber` share at the command line: flags, configuration, exit codes, messages, and
-//! the subcommands `key` and `peers`.
+//! the subcommands `key`, `peers`, `status` and `rotate`.
 
 pub mod broker;
 pub mod config;
@@ -14,6 +14,8 @@ pub mod peers;
 pub mod prompt;
 pub mod questions;
 pub mod refusals;
+pub mod running;
 pub mod signals;
 pub mod start;
+pub mod status;
 mod store;

@@ -11,7 +11,7 @@ use serde_json::json;
 use crate::exit::{Exit, Failure, Outcome};
 use crate::identity::{Role, StateArgs};
 use crate::pages::write_stdout;
-use crate::store;
+use crate::{running, store};
 
 /// `peers …`.
 #[derive(Args, Clone, Debug)]
@@ -72,7 +72,11 @@ pub fn run(args: &PeersArgs, state: &StateArgs, role: Role) -> Outcome<Exit> {
     let file = state.known_peers(&dir);
     let concerned = match &args.command {
         PeersCommand::List => store::known_peers(&file)?.iter().cloned().collect(),
-        command => store::edit_known_peers(&dir, &file, |known| change(known, command))?,
+        command => {
+            let concerned = store::edit_known_peers(&dir, &file, |known| change(known, command))?;
+            running::reload(&dir);
+            concerned
+        }
     };
     write_stdout(&show(&concerned, args.json)?)
 }
@@ -276,7 +280,12 @@ mod tests {
     #[test]
     fn a_change_reaches_the_file() {
         let directory = tempfile::tempdir().unwrap();
-        let state = StateArgs { name: None, state_dir: Some(directory.path().join("state")), known_peers: None };
+        let state = StateArgs {
+            name: None,
+            state_dir: Some(directory.path().join("state")),
+            state_key_file: None,
+            known_peers: None,
+        };
         let args = PeersArgs { json: false, command: add("meter-7", 7) };
         run(&args, &state, Role::Publisher).unwrap();
         let text = fs::read_to_string(directory.path().join("state/known_peers")).unwrap();

@@ -2,7 +2,7 @@
 
 use securemqtt_client::ClientError;
 use securemqtt_client::mqtt::BrokerOptions;
-use securemqtt_client::state::{PeersFile, StateDir};
+use securemqtt_client::state::{PeersFile, StateDir, StateKey};
 use securemqtt_core::identity::IdentityKey;
 use securemqtt_core::peers::PeerName;
 use securemqtt_core::trust::{Trust, TrustMode};
@@ -16,6 +16,8 @@ use crate::identity::{Role, StateArgs, TrustArgs};
 pub struct Start {
     /// The state directory, locked for as long as this lives.
     pub state: StateDir,
+    /// What the state is sealed with.
+    pub state_key: Option<StateKey>,
     /// Our key.
     pub identity: IdentityKey,
     /// The name that we propose.
@@ -37,6 +39,7 @@ impl Start {
         let directory = state.state_dir(role)?;
         let address = broker.address()?;
         let known_peers = state.known_peers(&directory);
+        let state_key = state.state_key()?;
         let directory = StateDir::open(directory)?;
         let identity = directory.identity()?;
         let id = identity.public().id();
@@ -50,6 +53,7 @@ impl Start {
             identity,
             peers,
             state: directory,
+            state_key,
         })
     }
 

@@ -1,6 +1,7 @@
 //! securemqtt over a real broker: the connection, the state on disk, and the drivers of both sides.
 
 mod clock;
+pub mod control;
 mod error;
 pub mod mqtt;
 mod notice;

@@ -30,7 +30,7 @@ fn segment(number: u64) -> Vec<u8> {
 async fn a_full_spool_is_not_read_into_memory() {
     let directory = tempfile::tempdir().unwrap();
     let state = StateDir::open(directory.path().join("state")).unwrap();
-    let (store, _) = Store::open(&state).unwrap();
+    let (store, _) = Store::open(&state, None).unwrap();
     for number in 0..SEGMENTS {
         let value = Some(segment(number).into());
         let change = Change { table: Table::Segment, key: number.to_be_bytes().to_vec(), value };
@@ -38,7 +38,7 @@ async fn a_full_spool_is_not_read_into_memory() {
         store.reached(ticket).await;
     }
     store.close().unwrap();
-    let (store, loaded) = Store::open(&state).unwrap();
+    let (store, loaded) = Store::open(&state, None).unwrap();
     assert_eq!(loaded.segments.len(), usize::try_from(SEGMENTS).unwrap());
     for (number, key) in loaded.segments.into_iter().enumerate() {
         let read = store.fetch(Table::Segment, key).await.unwrap().unwrap();

@@ -1,4 +1,5 @@
-//! Every derivation of the protocol, with its label. PROTOCOL.md, section "Key schedule", is this table.
+//! Every derivation of the protocol, with its label. PROTOCOL.md, section "Key schedule", is this table; only the two
+//! for what is stored are not in it, as they have nothing to do with the wire.
 //!
 //! `Expand` and `Extract` are HKDF-SHA256 (RFC 5869); `‖` joins bytes; integers are big-endian.
 
@@ -22,6 +23,8 @@ const NEXT: &[u8] = b"next";
 const GEN: &[u8] = b"gen";
 const FRAME: &[u8] = b"frame";
 const COMMIT: &[u8] = b"commit";
+const STATE_SALT: &[u8] = b"securemqtt/1 state";
+const RECORD: &[u8] = b"record";
 
 secret!(
     /// `ck`: the chaining key of a handshake.
@@ -42,6 +45,10 @@ secret!(
 secret!(
     /// `gs`: the secret of one generation of a stream.
     GenerationSecret, 32
+);
+secret!(
+    /// Seals what an end point stores.
+    StateKey, 32
 );
 
 /// MixKey: `PRK = Extract(ck, dh)`; `ck = Expand(PRK, "ck", 32)`; `key ‖ iv = Expand(PRK, "k", 28)`.
@@ -113,6 +120,17 @@ pub(crate) fn traffic_key_bytes(gs: &GenerationSecret, at: &TrafficContext, topi
 pub(crate) fn key_commitment(gs: &GenerationSecret, at: &TrafficContext) -> [u8; 16] {
     let info: [&[u8]; 5] = [COMMIT, at.publisher.as_bytes(), &at.stream.to_be_bytes(), &at.run, &[at.generation]];
     *hkdf_expand(gs.expose(), &info)
+}
+
+/// What is stored is sealed under `Extract("securemqtt/1 state", secret)`; the secret may have any length, and should have
+/// at least 32 bytes that nobody can guess.
+pub fn state_key(secret: &[u8]) -> StateKey {
+    StateKey::new(hkdf_extract(STATE_SALT, secret))
+}
+
+/// One stored record: `key ‖ iv = Expand(state key, "record" ‖ salt, 28)`, with a new salt each time it is stored.
+pub fn state_record_key(key: &StateKey, salt: &[u8; 16]) -> AeadKey {
+    AeadKey::new(&hkdf_expand(key.expose(), &[RECORD, salt]))
 }
 
 #[cfg(test)]
@@ -216,6 +234,16 @@ mod tests {
             assert_eq!(key[..], vectors.hex(section, "key"), "{section}");
         }
         assert_eq!(key_commitment(&gs, &at)[..], vectors.hex("first tick of the second run", "commitment"));
+    }
+
+    /// Computed with Python's hmac and cryptography: a state that was sealed must open for ever.
+    #[test]
+    fn what_is_stored_stays_readable() {
+        let secret: [u8; 32] = std::array::from_fn(|i| u8::try_from(i).unwrap());
+        let key = state_key(&secret);
+        assert_eq!(hex::encode(key.expose()), "099d6c51a2194dc22ba3de8ab91b022b82d9f7f5f69e11fae2ae00b7b874f45b");
+        let sealed = hex::decode("20a5d093117402ab74c8dce4836eb6b5894a031e0b63093e").unwrap();
+        assert_eq!(state_record_key(&key, &[0xa5; 16]).open(0, b"aad", &sealed).unwrap(), b"a record");
     }
 
     #[test]

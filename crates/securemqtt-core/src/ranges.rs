@@ -54,6 +54,31 @@ impl RangeSet {
         Some((gap_from, gap_to))
     }
 
+    /// Takes `from..to` out.
+    pub fn remove(&mut self, from: u32, to: u32) {
+        let first = self.ranges.partition_point(|&(_, end)| end <= from);
+        let behind = self.ranges.partition_point(|&(start, _)| start < to);
+        if from >= to || first >= behind {
+            return;
+        }
+        let (start, end) = (self.ranges[first].0, self.ranges[behind - 1].1);
+        let left = (start < from).then_some((start, from));
+        let right = (to < end).then_some((to, end));
+        self.ranges.splice(first..behind, left.into_iter().chain(right));
+    }
+
+    /// The parts of `from..to` that are in the set.
+    pub fn overlap(&self, from: u32, to: u32) -> Vec<(u32, u32)> {
+        let first = self.ranges.partition_point(|&(_, end)| end <= from);
+        let of = self.ranges[first..].iter().take_while(|&&(start, _)| start < to);
+        of.map(|&(start, end)| (start.max(from), end.min(to))).filter(|(start, end)| start < end).collect()
+    }
+
+    /// Whether it is empty.
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
     /// The ranges of `from..to` that are missing, at most `limit` of them.
     pub fn missing(&self, from: u32, to: u32, limit: usize) -> Vec<(u32, u32)> {
         let mut missing = Vec::new();
@@ -116,7 +141,10 @@ mod tests {
 
     proptest::proptest! {
         #[test]
-        fn it_agrees_with_a_plain_set(inserts in proptest::collection::vec((0u32..200, 1u32..9), 0..80)) {
+        fn it_agrees_with_a_plain_set(
+            inserts in proptest::collection::vec((0u32..200, 1u32..9), 0..80),
+            removes in proptest::collection::vec((0u32..200, 0u32..9), 0..40),
+        ) {
             let mut set = RangeSet::default();
             let mut plain = std::collections::BTreeSet::new();
             for (from, n) in inserts {
@@ -125,6 +153,15 @@ mod tests {
                 set.insert(from, from + n);
                 plain.extend(from..from + n);
             }
+            for (from, n) in removes {
+                let inside: u32 = set.overlap(from, from + n).iter().map(|(a, b)| b - a).sum();
+                let expected = (from..from + n).filter(|seq| plain.contains(seq)).count();
+                proptest::prop_assert_eq!(usize::try_from(inside).unwrap_or(0), expected);
+                set.remove(from, from + n);
+                plain.retain(|seq| !(from..from + n).contains(seq));
+            }
+            proptest::prop_assert_eq!(set.is_empty(), plain.is_empty());
+            proptest::prop_assert!(set.ranges().windows(2).all(|pair| pair[0].1 < pair[1].0), "apart");
             let missing: Vec<u32> = set.missing(0, 220, usize::MAX).into_iter().flat_map(|(a, b)| a..b).collect();
             let expected: Vec<u32> = (0..220).filter(|seq| !plain.contains(seq)).collect();
             proptest::prop_assert_eq!(missing, expected);

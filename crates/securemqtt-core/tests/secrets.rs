@@ -120,7 +120,7 @@ fn engines_and_readings_are_hidden() {
     );
     let config =
         subscriber::Config { name: "subscriber".parse().unwrap(), filters: vec!["#".to_owned()], exclude: Vec::new() };
-    let mut subscriber = subscriber::Subscriber::new(s.clone(), trust(&s), config, 0);
+    let mut subscriber = subscriber::Subscriber::new(s.clone(), trust(&s), config);
 
     let reading = b"the patient's secret".as_slice();
     let (mut to_s, mut to_p) = (publisher::Output::default(), subscriber::Output::default());

@@ -116,7 +116,7 @@ impl Story {
         let trust = Trust::new(TrustMode::Strict, s.public().id(), known(p_name, &p), Vec::new());
         let config =
             subscriber::Config { name: s_name.parse().unwrap(), filters: vec!["#".to_owned()], exclude: Vec::new() };
-        let subscriber = subscriber::Subscriber::new(s.clone(), trust, config, 0);
+        let subscriber = subscriber::Subscriber::new(s.clone(), trust, config);
         Self { vectors, p, s, publisher, subscriber }
     }
 

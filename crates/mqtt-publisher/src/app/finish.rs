@@ -60,6 +60,7 @@ impl App<'_> {
             tokio::select! {
                 biased;
                 () = self.signals.end() => return Ok(Waited::Signal),
+                request = self.control.next() => self.answer(request),
                 notice = self.publisher.next() => {
                     let notice = notice?;
                     if !interrupted && matches!(notice, securemqtt_client::Notice::Moved) {
@@ -103,6 +104,7 @@ impl App<'_> {
             tokio::select! {
                 biased;
                 () = self.signals.end() => return Ok(Some(unconfirmed(&unreported, &self.lost, patience))),
+                request = self.control.next() => self.answer(request),
                 notice = self.publisher.next() => self.tell(notice?)?,
                 () = tokio::time::sleep_until(deadline.into()) => {
                     return Ok(Some(unconfirmed(&unreported, &self.lost, patience)));

@@ -11,32 +11,44 @@ const MAX_TOPICS: usize = 1024;
 /// Ranges that are named of one topic.
 const MAX_NAMED: usize = 8;
 
-/// The ranges reported missing, and those of them that came after all.
+/// The ranges reported missing.
 #[derive(Debug, Default)]
 pub(super) struct Gaps {
-    topics: BTreeMap<(PeerId, [u8; 5], String), (RangeSet, RangeSet)>,
+    topics: BTreeMap<(PeerId, [u8; 5], String), Gap>,
+}
+
+/// What was reported missing of one topic of a run, and is.
+#[derive(Debug, Default)]
+struct Gap {
+    missing: RangeSet,
+    /// Those of them that will not come any more.
+    lost: RangeSet,
 }
 
 impl Gaps {
     pub(super) fn missing(&mut self, span: &Span) {
         if self.topics.len() < MAX_TOPICS || self.topics.contains_key(&key(span)) {
-            self.topics.entry(key(span)).or_default().0.insert(span.from, span.to);
+            self.topics.entry(key(span)).or_default().missing.insert(span.from, span.to);
         }
     }
 
     pub(super) fn late(&mut self, span: &Span) {
-        if let Some((_, came)) = self.topics.get_mut(&key(span)) {
-            came.insert(span.from, span.to);
+        if let Some(gap) = self.topics.get_mut(&key(span)) {
+            gap.missing.remove(span.from, span.to);
+            gap.lost.remove(span.from, span.to);
         }
     }
 
-    /// Publisher, topic and the numbers that are missing still: `3..7, 9..9`.
+    pub(super) fn lost(&mut self, span: &Span) {
+        if let Some(gap) = self.topics.get_mut(&key(span)) {
+            gap.lost.insert(span.from, span.to);
+        }
+    }
+
+    /// Publisher, topic and the numbers that are missing still: `3..7, 9..9 (lost: 9..9)`.
     pub(super) fn open(&self) -> Vec<(PeerId, String, String)> {
-        let lines = self.topics.iter().filter_map(|((id, _, topic), (missing, came))| {
-            let ranges = still(missing, came);
-            (!ranges.is_empty()).then(|| (*id, topic.clone(), name(&ranges)))
-        });
-        lines.collect()
+        let lines = self.topics.iter().filter(|(_, gap)| !gap.missing.is_empty());
+        lines.map(|((id, _, topic), gap)| (*id, topic.clone(), gap.name())).collect()
     }
 }
 
@@ -44,16 +56,15 @@ fn key(span: &Span) -> (PeerId, [u8; 5], String) {
     (span.publisher, span.run, span.topic.clone())
 }
 
-/// What is in `missing` and not in `came`.
-fn still(missing: &RangeSet, came: &RangeSet) -> Vec<(u32, u32)> {
-    let mut at = 0;
-    let mut ranges = Vec::new();
-    // The holes of `missing` are what was received in the first place.
-    for (hole_from, hole_to) in missing.missing(0, missing.end(), usize::MAX).into_iter().chain([(missing.end(), 0)]) {
-        ranges.extend(came.missing(at, hole_from, usize::MAX));
-        at = hole_to;
+impl Gap {
+    fn name(&self) -> String {
+        let missing = name(self.missing.ranges());
+        match self.lost.ranges() {
+            [] => missing,
+            lost if lost == self.missing.ranges() => format!("{missing} (lost)"),
+            lost => format!("{missing} (lost: {})", name(lost)),
+        }
     }
-    ranges
 }
 
 fn name(ranges: &[(u32, u32)]) -> String {
@@ -85,6 +96,19 @@ mod tests {
         gaps.late(&span(6, 9));
         gaps.late(&span(20, 21));
         assert!(gaps.open().is_empty());
+    }
+
+    #[test]
+    fn what_is_lost_is_named_as_such() {
+        let mut gaps = Gaps::default();
+        let shown = |gaps: &Gaps| gaps.open()[0].2.clone();
+        gaps.missing(&span(3, 10));
+        gaps.lost(&span(3, 6));
+        assert_eq!(shown(&gaps), "3..9 (lost: 3..5)");
+        gaps.late(&span(5, 6));
+        assert_eq!(shown(&gaps), "3..4, 6..9 (lost: 3..4)");
+        gaps.lost(&span(6, 10));
+        assert_eq!(shown(&gaps), "3..4, 6..9 (lost)");
     }
 
     #[test]

@@ -40,6 +40,9 @@ impl App<'_> {
     }
 
     fn event(&mut self, event: Event) -> Outcome<()> {
+        if !matches!(event, Event::Late(_)) {
+            self.say_late()?;
+        }
         match event {
             Event::NewPeer { name, key } => {
                 let how = self.first_contact;
@@ -62,7 +65,11 @@ impl App<'_> {
             }
             Event::Late(span) => {
                 self.gaps.late(&span);
-                self.say_span("late", "Late", &span, "received after all")
+                self.gather_late(span)
+            }
+            Event::Lost(span) => {
+                self.gaps.lost(&span);
+                self.say_span("lost", "Lost", &span, "the publisher no longer has it")
             }
             Event::Forged(span) => {
                 self.say_span("forged", "FORGED", &span, "contradicted by the publisher's signed tick")
@@ -110,6 +117,27 @@ impl App<'_> {
             self.refused.insert(who);
         }
         self.say_warning(text)
+    }
+
+    /// What is sent again comes one by one, and is told as a whole.
+    fn gather_late(&mut self, span: Span) -> Outcome<()> {
+        let follows = |last: &Span| {
+            (last.publisher, last.run, last.to) == (span.publisher, span.run, span.from) && last.topic == span.topic
+        };
+        match &mut self.late {
+            Some(last) if follows(last) => last.to = span.to,
+            _ => {
+                self.say_late()?;
+                self.late = Some(span);
+            }
+        }
+        Ok(())
+    }
+
+    /// Tells what has come late so far.
+    pub(super) fn say_late(&mut self) -> Outcome<()> {
+        let late = self.late.take();
+        late.map_or(Ok(()), |span| self.say_span("late", "Late", &span, "received after all"))
     }
 
     fn say_span(&mut self, event: &'static str, what: &str, span: &Span, why: &str) -> Outcome<()> {

@@ -200,7 +200,7 @@ fn name(text: &str) -> Outcome<PeerName> {
 fn start_subscriber(state: &StateDir, port: u16) -> Outcome<Subscriber> {
     let identity = state.identity()?;
     let id = identity.public().id();
-    let (store, loaded) = Store::open(state)?;
+    let (store, loaded) = Store::open(state, None)?;
     Ok(Subscriber::start(subscriber::Settings {
         broker: options(port, "demo-subscriber"),
         trust: Trust::new(TrustMode::AcceptNew, id, KnownPeers::default(), Vec::new()),
@@ -212,7 +212,6 @@ fn start_subscriber(state: &StateDir, port: u16) -> Outcome<Subscriber> {
         },
         qos: Qos::AtLeastOnce,
         peers: state.known_peers(),
-        counter: state.counter()?,
         store,
         loaded,
         cursor: None,
@@ -224,7 +223,7 @@ async fn start_publisher(directory: &Path, port: u16, talk: Talk) -> Outcome<(Fi
     let identity = state.identity()?;
     let (id, fingerprint) = (identity.public().id(), identity.public().fingerprint());
     talk.say(format_args!("Identity {fingerprint}"))?;
-    let (store, loaded) = Store::open(&state)?;
+    let (store, loaded) = Store::open(&state, None)?;
     let mut engine = securemqtt_core::publisher::Config::new(name("demo-publisher")?);
     engine.spool_max = SPOOL;
     let publisher = Publisher::start(publisher::Settings {

@@ -19,8 +19,11 @@ use super::tls;
 
 /// A connection that lasted this long was a good one: the next failure starts the back-off anew.
 const GOOD_AFTER: Duration = Duration::from_secs(10);
-/// This many connections in a row, each accepted and soon closed without a word, are no accident.
+/// A connection that was closed so soon was closed *at once*. A network that comes and goes takes longer over it.
+const AT_ONCE: Duration = Duration::from_secs(1);
+/// This many connections in a row, each accepted and at once closed without a word, are no accident.
 const SILENT_CLOSES: u32 = 6;
+
 pub(super) struct Driver {
     pub(super) options: BrokerOptions,
     pub(super) tls: Option<Arc<rustls::ClientConfig>>,
@@ -95,7 +98,9 @@ impl Driver {
             if error.is_permanent() || (lasted.is_none() && self.options.retry.no_retry) {
                 return Some(error);
             }
-            if lasted.is_some_and(|lasted| lasted >= GOOD_AFTER) {
+            // Two clients with one identifier put each other out as fast as they come back: while they may be that, they come
+            // back fast, so that one of them soon knows.
+            if lasted.is_some_and(|lasted| lasted >= GOOD_AFTER) || self.silent_closes > 0 {
                 backoff.reset();
             }
             let retry_in = backoff.next();
@@ -147,17 +152,13 @@ impl Driver {
         }
     }
 
-    /// Sees the pattern in connections that are accepted and soon closed.
+    /// Sees the pattern in connections that are accepted and at once closed. One that lasted longer breaks it; an attempt
+    /// that got nowhere says nothing of it.
     fn judge(&mut self, error: LinkError, lasted: Option<Duration>) -> LinkError {
-        if lasted.is_none() && error.is_silent_close() {
-            return LinkError::closed_unaccepted(&self.options);
-        }
-        let short = lasted.is_some_and(|lasted| lasted < GOOD_AFTER);
-        if short && error.is_silent_close() {
-            self.silent_closes += 1;
-        } else if lasted.is_some() {
-            self.silent_closes = 0;
-        }
+        let Some(lasted) = lasted else {
+            return if error.is_silent_close() { LinkError::closed_unaccepted(&self.options) } else { error };
+        };
+        self.silent_closes = if error.is_silent_close() && lasted < AT_ONCE { self.silent_closes + 1 } else { 0 };
         if self.silent_closes >= SILENT_CLOSES {
             return LinkError::closed_again_and_again(&self.options, self.silent_closes);
         }

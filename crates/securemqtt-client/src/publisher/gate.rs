@@ -48,18 +48,23 @@ pub(super) struct Gate {
     last: Option<Ticket>,
     frames: usize,
     frame_bytes: usize,
+    sends: usize,
 }
 
 impl Gate {
     pub(super) fn new(store: Store) -> Self {
-        Self { store, pending: Vec::new(), held: VecDeque::new(), last: None, frames: 0, frame_bytes: 0 }
+        Self { store, pending: Vec::new(), held: VecDeque::new(), last: None, frames: 0, frame_bytes: 0, sends: 0 }
     }
 
     /// It leaves with the next transaction, or at once where there is none to wait for.
     pub(super) fn hold(&mut self, held: Held) {
-        if let Held::Frame(frame) = &held {
-            self.frames += 1;
-            self.frame_bytes += frame.payload.len();
+        match &held {
+            Held::Frame(frame) => {
+                self.frames += 1;
+                self.frame_bytes += frame.payload.len();
+            }
+            Held::Send(_) => self.sends += 1,
+            Held::Acknowledge(_) => {}
         }
         self.pending.push(held);
     }
@@ -72,6 +77,11 @@ impl Gate {
     /// Whether nothing waits, so that what is held next leaves at once.
     pub(super) fn is_open(&self) -> bool {
         self.pending.is_empty() && self.held.is_empty() && !self.is_busy()
+    }
+
+    /// Whether messages wait that what is read from the spool must not overtake.
+    pub(super) fn has_sends(&self) -> bool {
+        self.sends > 0
     }
 
     /// Frames that wait, and their bytes.
@@ -100,9 +110,13 @@ impl Gate {
             return None;
         }
         let (_, held) = self.held.pop_front()?;
-        if let Held::Frame(frame) = &held {
-            self.frames -= 1;
-            self.frame_bytes -= frame.payload.len();
+        match &held {
+            Held::Frame(frame) => {
+                self.frames -= 1;
+                self.frame_bytes -= frame.payload.len();
+            }
+            Held::Send(_) => self.sends -= 1,
+            Held::Acknowledge(_) => {}
         }
         Some(held)
     }

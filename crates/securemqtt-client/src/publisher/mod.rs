@@ -149,6 +149,11 @@ impl Publisher {
         &self.engine
     }
 
+    /// Whether the broker has accepted us and the connection stands.
+    pub fn is_connected(&self) -> bool {
+        self.pump.is_connected()
+    }
+
     /// Drives the publisher until there is something to tell. Safe to be cancelled.
     ///
     /// # Errors
@@ -194,10 +199,21 @@ impl Publisher {
         self.settle();
     }
 
-    /// Begins a new stream.
+    /// Begins a new stream; [`Engine::rotating`] says which.
     pub fn rotate(&mut self) {
         self.engine.rotate(self.clock.now(), &mut self.rng, &mut self.out);
         self.settle();
+    }
+
+    /// Waits until what was done so far survives a power cut, for at most `patience`; whether it does.
+    pub async fn is_stored(&mut self, patience: Duration) -> bool {
+        let stored = async {
+            while self.gate.is_busy() || self.engine.has_changes() {
+                let event = self.gate.store.event().await;
+                self.stored(event);
+            }
+        };
+        tokio::time::timeout(patience, stored).await.is_ok()
     }
 
     /// From now on every tick asks for reports, until all subscribers have reported everything.

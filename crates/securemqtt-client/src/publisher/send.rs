@@ -167,6 +167,10 @@ impl Publisher {
         if matches!(wanted, Wanted::Segment(_)) {
             self.engine.handed_over_below(number, self.clock.now(), &mut self.out);
             self.settle();
+            if self.gate.has_sends() {
+                // A tick that names an older run goes before the frames of the next.
+                return;
+            }
         }
         if number == last {
             // It may still grow: what is read of it must be all.

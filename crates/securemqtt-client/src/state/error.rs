@@ -77,6 +77,20 @@ pub enum StateError {
         /// What is wrong with it.
         why: String,
     },
+    /// The database is sealed, and not with the key at hand.
+    Sealed {
+        /// The file.
+        path: PathBuf,
+        /// Where the key is from; none if there is none.
+        key: Option<PathBuf>,
+    },
+    /// The file of the state key is none.
+    Key {
+        /// The file.
+        path: PathBuf,
+        /// What is wrong with it.
+        problem: KeyProblem,
+    },
     /// The database takes nothing.
     NotStored {
         /// The file.
@@ -102,6 +116,18 @@ pub enum IdentityProblem {
     Encrypted,
     /// No private key at all.
     NotAKey,
+}
+
+/// What is wrong with the file of a state key.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum KeyProblem {
+    /// It cannot be read.
+    Unreadable(io::Error),
+    /// So many bytes can be guessed.
+    TooShort(usize),
+    /// It is something else.
+    TooLong,
 }
 
 impl StateError {
@@ -139,11 +165,37 @@ impl fmt::Display for StateError {
             Self::Peers { path, error } => write!(f, "{}, {error}; correct or remove the line", path.display()),
             Self::Database { path, why } => write!(
                 f,
-                "the state in {path} cannot be read: {why}; to start without it, run `mv {path} {path}.damaged`. That costs \
-                 the memory of what was read (a broker may show it once more), readings that wait for a key, and the \
-                 sessions, which are made anew",
+                "the state in {path} cannot be read: {why}; to start without it, run `mv {path} {path}.damaged`. {COST}",
                 path = path.display()
             ),
+            Self::Sealed { path, key } => {
+                let path = path.display();
+                match key {
+                    None => write!(f, "{path} is sealed, and there is no key; name")?,
+                    Some(key) => write!(f, "{path} is sealed with another key than {}; name", key.display())?,
+                }
+                write!(
+                    f,
+                    " the file of the key it was sealed with as --state-key-file, or, if that is lost, start without the \
+                     state: `mv {path} {path}.sealed`. {COST}"
+                )
+            }
+            Self::Key { path, problem } => {
+                let path = path.display();
+                match problem {
+                    KeyProblem::Unreadable(why) => {
+                        write!(f, "cannot read the state key {path}: {why}; check --state-key-file")
+                    }
+                    KeyProblem::TooShort(length) => write!(
+                        f,
+                        "the state key {path} has only {length} bytes; it takes 32 or more that nobody can guess: \
+                         umask 077; head -c 32 /dev/urandom > {path}"
+                    ),
+                    KeyProblem::TooLong => {
+                        write!(f, "{path} is no key of a state: it has more than 64 KiB; check --state-key-file")
+                    }
+                }
+            }
             Self::NotStored { path, why } => write!(f, "cannot store the state in {}: {why}", path.display()),
             Self::Counter(path) => write!(
                 f,
@@ -160,12 +212,19 @@ impl fmt::Display for StateError {
 impl std::error::Error for StateError {
     fn source(&self) -> Option<&(dyn std::error::Error + 'static)> {
         match self {
-            Self::Read { source, .. } | Self::Write { source, .. } => Some(source),
+            Self::Read { source, .. }
+            | Self::Write { source, .. }
+            | Self::Key { problem: KeyProblem::Unreadable(source), .. } => Some(source),
             Self::Peers { error, .. } => Some(error),
             _ => None,
         }
     }
 }
+
+/// What is lost with a database.
+const COST: &str = "That costs a subscriber its sessions, which are made anew, readings that wait for a key, and the memory \
+                    of what it has read: what a broker or a publisher sends again is shown again. It costs a publisher \
+                    its sessions, and the readings that it has not sent yet";
 
 fn read_hint(source: &io::Error) -> &'static str {
     match source.kind() {

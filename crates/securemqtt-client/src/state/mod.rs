@@ -5,12 +5,14 @@ mod counter;
 mod directory;
 mod error;
 mod identity;
+mod key;
 mod peers;
 mod store;
 
 pub use counter::CounterLease;
 pub use directory::StateDir;
-pub use error::{IdentityProblem, StateError, StateErrorKind};
+pub use error::{IdentityProblem, KeyProblem, StateError, StateErrorKind};
 pub use identity::read_identity;
+pub use key::StateKey;
 pub use peers::PeersFile;
 pub use store::{Batch, Cursor, Loaded, Store, StoreEvent, Ticket};

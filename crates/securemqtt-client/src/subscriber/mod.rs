@@ -22,7 +22,7 @@ use crate::mqtt::{AckToken, BrokerOptions, LinkError, LinkEvent, Message};
 use crate::notice::{Notice, Trouble, remember};
 use crate::parked::{Came, Parked};
 use crate::pump::{Pump, Wake};
-use crate::state::{Batch, CounterLease, Cursor, Loaded, PeersFile, StateError, Store, Ticket};
+use crate::state::{Batch, Cursor, Loaded, PeersFile, StateError, Store, Ticket};
 use commit::Held;
 
 /// After kill -9, what comes so soon after the first connection may have been put out before: brokers begin with what
@@ -44,8 +44,6 @@ pub struct Settings {
     pub qos: Qos,
     /// Where new peers are remembered.
     pub peers: PeersFile,
-    /// Our counter on disk.
-    pub counter: CounterLease,
     /// The state on disk.
     pub store: Store,
     /// What was found in it.
@@ -106,7 +104,6 @@ pub struct Subscriber {
     rng: OsRng,
     qos: Qos,
     peers: PeersFile,
-    counter: CounterLease,
     out: Output,
     told: VecDeque<Told>,
     parked: Parked,
@@ -130,10 +127,9 @@ impl Subscriber {
     /// # Errors
     /// If the broker's options cannot work.
     pub fn start(settings: Settings) -> Result<Self, ClientError> {
-        let sctr = settings.counter.reserved();
         let (clock, mut rng) = (Clock::start(), rng());
         let Settings { identity, trust, engine: config, store, loaded, cursor, .. } = settings;
-        let engine = Engine::restore(identity, trust, config, &loaded.records, sctr, clock.now(), &mut rng)
+        let engine = Engine::restore(identity, trust, config, &loaded.records, clock.now(), &mut rng)
             .map_err(|error| store.damaged(&error))?;
         let first = store.submit(Batch { clean: Some(false), cursor, ..Batch::default() });
         Ok(Self {
@@ -143,7 +139,6 @@ impl Subscriber {
             rng,
             qos: settings.qos,
             peers: settings.peers,
-            counter: settings.counter,
             out: Output::default(),
             told: VecDeque::new(),
             parked: Parked::default(),
@@ -161,6 +156,11 @@ impl Subscriber {
     /// The engine, to be asked.
     pub fn engine(&self) -> &Engine {
         &self.engine
+    }
+
+    /// Whether the broker has accepted us and the connection stands.
+    pub fn is_connected(&self) -> bool {
+        self.pump.is_connected()
     }
 
     /// Drives the subscriber until there is something to tell. Safe to be cancelled.
@@ -315,11 +315,8 @@ impl Subscriber {
         self.pump.subscribe(readings, self.qos)
     }
 
-    /// Passes on what the engine has left: the counter first, for nothing may be sent before it is durable.
+    /// Passes on what the engine has left.
     fn settle(&mut self) -> Result<(), ClientError> {
-        if let Some(upto) = self.out.reserve_counter.take() {
-            self.counter.reserve(upto)?;
-        }
         let filters = std::mem::take(&mut self.out.subscribe);
         self.subscribe(filters)?;
         self.sends.append(&mut self.out.send);

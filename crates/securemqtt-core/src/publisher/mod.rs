@@ -16,6 +16,7 @@ mod rotation;
 mod sealer;
 mod segment;
 mod spool;
+mod status;
 mod store;
 mod twins;
 
@@ -31,6 +32,7 @@ use reports::Losses;
 pub use reports::Unreported;
 pub use sealer::{MAX_TOPICS, SealError};
 pub use segment::{SpooledFrame, frames};
+pub use status::{KnownSubscriber, Rotating};
 
 use crate::bucket::TokenBucket;
 use crate::identity::{IdentityKey, IdentityPublic, PeerId};

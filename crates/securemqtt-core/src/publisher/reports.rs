@@ -60,11 +60,14 @@ pub struct Unreported {
     pub to: u32,
 }
 
+/// Who lost, in which topic of which run.
+type Loser = (Option<PeerName>, String, [u8; 5]);
+
 /// What had to leave the spool and was not told of yet: to whom it is lost (to nobody in particular if the broker never
 /// had it), of which topic, from where to where.
 #[derive(Debug, Default)]
 pub(super) struct Losses {
-    spans: BTreeMap<(Option<PeerName>, String, [u8; 5]), (u32, u32)>,
+    spans: BTreeMap<Loser, (u32, u32)>,
 }
 
 impl Losses {

@@ -74,6 +74,9 @@ pub enum Event {
     Missing(Span),
     /// Readings that were reported missing have arrived.
     Late(Span),
+    /// Readings that were reported missing will not come any more: the publisher no longer has them, or too much is
+    /// missing. They are not asked for again; should they come all the same, they are late.
+    Lost(Span),
     /// Frames that another subscriber must have forged: the publisher's signed tick contradicts them.
     Forged(Span),
     /// No tick for three intervals.
@@ -161,4 +164,6 @@ pub struct Counters {
     pub rate_limited: u64,
     /// Readings reported missing, less those that came late.
     pub missing: u64,
+    /// Of those, the ones that were given up as lost.
+    pub lost: u64,
 }

@@ -1,7 +1,7 @@
 //! The way of a frame: header → run → open → deliver. A frame of an unknown run is parked.
 
-use super::runs::OpenedFrame;
-use super::{Event, Output, Reject, Span, Subscriber};
+use super::topics::OpenedFrame;
+use super::{Output, Reject, Subscriber};
 use crate::handshake::HandshakeError;
 use crate::identity::PeerId;
 use crate::wire::{FrameHeader, Kind};
@@ -47,7 +47,7 @@ impl Subscriber {
                         self.dirty.topics.push((run.publisher, header.run, topic.to_owned()));
                     }
                     let (publisher, stream) = (run.publisher, run.stream);
-                    self.deliver(publisher, stream, topic, header.run, opened, out);
+                    self.deliver(publisher, stream, topic, header.run, opened, now, out);
                     return Ok(());
                 }
                 // Another candidate may be the one; the most telling reason is kept.
@@ -57,6 +57,7 @@ impl Subscriber {
         result
     }
 
+    #[expect(clippy::too_many_arguments, reason = "what a reading has with it")]
     fn deliver(
         &mut self,
         publisher: PeerId,
@@ -64,22 +65,15 @@ impl Subscriber {
         topic: &str,
         run: [u8; 5],
         opened: OpenedFrame,
+        now: Now,
         out: &mut Output,
     ) {
-        let span = |from, to| Span { publisher, topic: topic.to_owned(), run, from, to };
-        let mut seq = opened.from;
-        for payload in opened.readings {
+        for (seq, payload) in (opened.from..).zip(opened.readings) {
             out.deliveries.push(Delivery { topic: topic.to_owned(), publisher, run, stream, seq, payload });
             self.counters.delivered += 1;
-            seq += 1;
         }
-        if opened.late {
-            self.counters.missing = self.counters.missing.saturating_sub(u64::from(seq - opened.from));
-            out.events.push(Event::Late(span(opened.from, seq)));
-        }
-        if let Some((from, to)) = opened.closed {
-            self.counters.missing += u64::from(to - from);
-            out.events.push(Event::Missing(span(from, to)));
+        if let Some(told) = opened.told {
+            self.tell(publisher, run, topic, *told, now, out);
         }
     }
 

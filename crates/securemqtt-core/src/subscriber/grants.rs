@@ -2,7 +2,7 @@
 
 use rand_core::CryptoRng;
 
-use super::peer::Session;
+use super::session::Session;
 use super::{DISMISSED_MS, Event, Output, Reject, Subscriber};
 use crate::Now;
 use crate::handshake::{Granted, HandshakeError, Outcome};
@@ -92,7 +92,7 @@ impl Subscriber {
             return;
         }
         self.sctr = sctr;
-        self.next_sctr(out);
+        self.next_sctr();
         let name = self.peers.get(&id).map(|peer| peer.name.clone());
         out.events.extend(name.map(|name| Event::RolledBack { name }));
     }

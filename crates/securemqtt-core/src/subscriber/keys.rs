@@ -8,7 +8,6 @@ use super::{DISMISSED_MS, Event, Output, Reject, Subscriber};
 use crate::Now;
 use crate::handshake::HandshakeError;
 use crate::identity::PeerId;
-use crate::peers::KnownPeers;
 use crate::stream::StreamGrant;
 use crate::topic::Control;
 use crate::wire::{EntryPayload, Keys};
@@ -58,6 +57,9 @@ impl Subscriber {
         if current && is_new {
             self.acknowledge(id, out);
         }
+        // Reports may have waited for the confirm.
+        let due = self.peers.get(&id).map_or(u64::MAX, Peer::due_ms);
+        self.wake_at(due);
         Ok(())
     }
 
@@ -78,51 +80,18 @@ impl Subscriber {
             return;
         }
         self.touch(id);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
         self.streams.insert(at, HeldStream::new(id, grant, owed));
-        self.stream_order.push(at);
-        let held = self.stream_order.iter().filter(|(publisher, _)| *publisher == id).count();
-        if held > MAX_STREAMS {
-            self.drop_oldest_stream(id);
+        peer.streams.push(grant.id);
+        let parked = peer.parked_tick.take();
+        if peer.streams.len() > MAX_STREAMS {
+            let oldest = peer.streams[0];
+            self.give_up_stream(id, oldest, now, out);
         }
-        let parked = self.peers.get_mut(&id).and_then(|peer| peer.parked_tick.take());
         if let Some(tick) = parked
             && let Err(why) = self.on_tick(id, &tick, now, rng, out)
         {
             self.reject(&Control::Tick.topic(id), why, now, out);
         }
-    }
-
-    /// The file of known peers has changed: whoever is no longer allowed is not read any more.
-    pub fn set_known(&mut self, known: KnownPeers) {
-        self.trust.set_known(known);
-        self.reported.clear();
-        let trust = &self.trust;
-        let gone = |peer: &Peer| trust.known().by_key(&peer.hello.key).is_none_or(|known| known.revoked);
-        let gone: Vec<PeerId> =
-            self.peers.iter().filter(|(_, peer)| !peer.stranger && gone(peer)).map(|(id, _)| *id).collect();
-        for id in gone {
-            self.touch(id);
-            self.peers.remove(&id);
-            while self.stream_order.iter().any(|(publisher, _)| *publisher == id) {
-                self.drop_oldest_stream(id);
-            }
-        }
-    }
-
-    fn drop_oldest_stream(&mut self, id: PeerId) {
-        let Some(at) = self.stream_order.iter().position(|(publisher, _)| *publisher == id) else { return };
-        let (publisher, stream) = self.stream_order.remove(at);
-        self.touch(id);
-        self.streams.remove(&(publisher, stream));
-        let mut dropped = 0;
-        for candidates in self.runs.values_mut() {
-            let before = candidates.len();
-            candidates.retain(|run| run.publisher != publisher || run.stream != stream);
-            dropped += before - candidates.len();
-        }
-        if let Some(peer) = self.peers.get_mut(&id) {
-            peer.runs = peer.runs.saturating_sub(dropped);
-        }
-        self.runs.retain(|_, candidates| !candidates.is_empty());
     }
 }

@@ -2,19 +2,31 @@
 //!
 //! It takes messages and the time, and says what to send, store and deliver. It opens and cannot seal.
 
+mod config;
 mod event;
+mod filters;
 mod frames;
+mod gaps;
 mod grants;
 mod hellos;
 mod keys;
+mod known;
+mod lifetimes;
 mod parking;
 mod peer;
+mod pulse;
+mod records;
+mod repair;
+mod reports;
 mod requests;
 mod restore;
 mod runs;
+mod session;
+mod status;
 mod store;
 mod streams;
 mod ticks;
+mod topics;
 mod verdicts;
 
 use std::collections::{HashMap, HashSet};
@@ -22,43 +34,30 @@ use std::fmt;
 
 use rand_core::CryptoRng;
 
+pub use config::Config;
 pub use event::{Counters, Event, Reject, Span};
+pub use status::KnownPublisher;
 
 use crate::bucket::TokenBucket;
 use crate::identity::{IdentityKey, PeerId};
 use crate::peers::PeerName;
-use crate::topic::{CONTROL_PREFIX, Control, filter_matches};
+use crate::topic::{CONTROL_PREFIX, Control};
 use crate::trust::Trust;
 use crate::{Delivery, Now, Outgoing, Qos};
+use filters::MAX_EXACT_PEERS;
+use gaps::TopicKey;
 use parking::Parking;
 use peer::Peer;
 use runs::Run;
 use store::Dirty;
 use streams::HeldStream;
 
-/// Above this many peers, control topics are subscribed with wildcards.
-const MAX_EXACT_PEERS: usize = 100;
 /// Whoever was dismissed or revoked asks again after this long.
 const DISMISSED_MS: u64 = 300_000;
-/// Counters that are reserved on disk at a time.
-const COUNTER_LEASE: u64 = 1024;
-
-/// What a subscriber wants.
-#[derive(Clone, Debug)]
-pub struct Config {
-    /// The petname that it proposes.
-    pub name: PeerName,
-    /// The filters it reads.
-    pub filters: Vec<String>,
-    /// The filters it leaves out.
-    pub exclude: Vec<String>,
-}
 
 /// What a call leaves to be done, to be taken in this order.
 #[derive(Debug, Default)]
 pub struct Output {
-    /// Before anything is sent: the high-water mark of our counter, to be made durable.
-    pub reserve_counter: Option<u64>,
     /// Filters to subscribe to.
     pub subscribe: Vec<String>,
     /// Messages to publish, in order.
@@ -81,16 +80,14 @@ pub struct Subscriber {
     denied: HashSet<PeerId>,
     streams: HashMap<(PeerId, u32), HeldStream>,
     runs: HashMap<[u8; 5], Vec<Run>>,
-    /// The order in which streams and runs came, oldest first.
-    stream_order: Vec<(PeerId, u32)>,
     parking: Parking,
+    /// The last value of our counter that was used.
     sctr: u64,
-    sctr_reserved: u64,
     next_poll_ms: u64,
     limits: Limits,
     counters: Counters,
     /// Topics with a gap to be reported.
-    gaps: HashSet<(PeerId, [u8; 5], String)>,
+    gaps: HashSet<TopicKey>,
     wildcards: bool,
     dirty: Dirty,
 }
@@ -101,11 +98,13 @@ struct Limits {
     hellos: TokenBucket,
     requests: TokenBucket,
     reports: TokenBucket,
+    /// REPORTs that we send, of all publishers.
+    asks: TokenBucket,
 }
 
 impl Subscriber {
-    /// A subscriber. `sctr` is the counter's high-water mark on disk: everything below it may have been used.
-    pub fn new(identity: IdentityKey, trust: Trust, config: Config, sctr: u64) -> Self {
+    /// A subscriber that remembers nothing.
+    pub fn new(identity: IdentityKey, trust: Trust, config: Config) -> Self {
         Self {
             id: identity.public().id(),
             identity,
@@ -116,15 +115,14 @@ impl Subscriber {
             denied: HashSet::new(),
             streams: HashMap::new(),
             runs: HashMap::new(),
-            stream_order: Vec::new(),
             parking: Parking::default(),
-            sctr,
-            sctr_reserved: sctr,
+            sctr: 0,
             next_poll_ms: 0,
             limits: Limits {
                 hellos: TokenBucket::new(200, 50),
                 requests: TokenBucket::new(500, 250),
                 reports: TokenBucket::new(10, 2),
+                asks: TokenBucket::new(500, 250),
             },
             counters: Counters::default(),
             gaps: HashSet::new(),
@@ -166,45 +164,6 @@ impl Subscriber {
     /// The name and fingerprint of a publisher, for the output.
     pub fn publisher(&self, id: PeerId) -> Option<(&PeerName, crate::identity::Fingerprint)> {
         self.peers.get(&id).map(|peer| (&peer.name, peer.hello.key.fingerprint()))
-    }
-
-    /// All control filters, to subscribe to after every CONNACK; the readings' filters come with them.
-    pub fn filters(&mut self) -> Vec<String> {
-        self.wildcards = self.peers.len() > MAX_EXACT_PEERS;
-        let mut filters = vec![format!("{CONTROL_PREFIX}+/hello")];
-        if self.wildcards {
-            filters.extend(self.wildcard_filters());
-        } else {
-            let known: Vec<PeerId> = self.trust.known().iter().map(|peer| peer.key.id()).collect();
-            if known.len() <= MAX_EXACT_PEERS {
-                filters.extend(known.iter().map(|id| Control::Hello.topic(*id)));
-            }
-            filters.extend(self.peers.keys().flat_map(|id| self.exact_filters(*id)));
-        }
-        filters.extend(self.config.filters.iter().cloned());
-        filters
-    }
-
-    fn wildcard_filters(&self) -> [String; 3] {
-        let id = self.id;
-        ["tick".to_owned(), format!("to/{id}"), format!("keys/{id}")].map(|end| format!("{CONTROL_PREFIX}+/{end}"))
-    }
-
-    fn exact_filters(&self, publisher: PeerId) -> [String; 3] {
-        [Control::To(self.id), Control::Keys(self.id), Control::Tick].map(|control| control.topic(publisher))
-    }
-
-    /// The filters that a new publisher needs.
-    fn subscribe_to(&mut self, publisher: PeerId, out: &mut Output) {
-        if self.wildcards {
-            return;
-        }
-        if self.peers.len() > MAX_EXACT_PEERS {
-            self.wildcards = true;
-            out.subscribe.extend(self.wildcard_filters());
-        } else {
-            out.subscribe.extend(self.exact_filters(publisher));
-        }
     }
 
     /// The connection is up again: what went unanswered is repeated now, spread over a second where there is much of it.
@@ -264,32 +223,23 @@ impl Subscriber {
         for id in due {
             self.poll_peer(id, now, rng, out);
         }
-        self.report_gaps(now, out);
+        self.report_gaps(now, rng, out);
         self.counters.parking_full += self.parking.expire(now.unix_ms);
         let peers = self.peers.values().map(Peer::due_ms).min().unwrap_or(u64::MAX);
         let gaps = self.next_gap_ms();
         self.next_poll_ms = peers.min(gaps).max(now.mono_ms + 1).min(now.mono_ms + 60_000);
     }
 
-    /// The next value of our counter; a lease is made durable before any of it is used.
-    fn next_sctr(&mut self, out: &mut Output) -> u64 {
+    /// The next value of our counter. It is stored with what has changed, and what carries it leaves after that.
+    fn next_sctr(&mut self) -> u64 {
         self.sctr = self.sctr.saturating_add(1);
-        if self.sctr >= self.sctr_reserved {
-            self.sctr_reserved = self.sctr.saturating_add(COUNTER_LEASE);
-            out.reserve_counter = Some(self.sctr_reserved);
-        }
+        self.dirty.counter = true;
         self.sctr
     }
 
     fn send_in(publisher: PeerId, payload: Vec<u8>, out: &mut Output) {
         let topic = Control::In.topic(publisher);
         out.send.push(Outgoing { topic, payload, qos: Qos::AtLeastOnce, retain: false });
-    }
-
-    /// Whether readings of a topic are wanted.
-    fn wants(&self, topic: &str) -> bool {
-        self.config.filters.iter().any(|filter| filter_matches(filter, topic))
-            && !self.config.exclude.iter().any(|filter| filter_matches(filter, topic))
     }
 
     fn reject(&mut self, topic: &str, why: Reject, now: Now, out: &mut Output) {

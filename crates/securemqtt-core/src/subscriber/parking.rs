@@ -4,8 +4,7 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 
 use zeroize::Zeroizing;
 
-use super::restore::read_bytes;
-use super::store::{VERSION, push_bytes};
+use super::records::{push_bytes, read_bytes, version_of};
 use crate::record::{Change, Table};
 use crate::wire::{Reader, WireError};
 
@@ -138,7 +137,7 @@ impl Parking {
 
 /// `version | run 5 | at 8 | topic length 2 | topic | message`.
 fn encode(parked: &Parked) -> Vec<u8> {
-    let mut out = vec![VERSION];
+    let mut out = vec![version_of(Table::Parked)];
     out.extend_from_slice(&parked.run);
     out.extend_from_slice(&parked.at_ms.to_be_bytes());
     push_bytes(&mut out, parked.topic.as_bytes());

@@ -1,46 +1,22 @@
 //! What a subscriber remembers of one publisher: its hello, the handshakes under way, the session.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use rand_core::CryptoRng;
 
-use crate::Now;
+use super::pulse::Pulse;
+use super::repair::Repair;
+use super::reports::Answer;
+use super::session::{Resend, Session};
 use crate::bucket::TokenBucket;
-use crate::chain::ChainReceiver;
-use crate::handshake::{AwaitingGrant, HandshakeError, RequestInput, SessionKeys, request_mac_key, start};
+use crate::handshake::{AwaitingGrant, Granted, HandshakeError, RequestInput, request_mac_key, start};
 use crate::identity::IdentityKey;
-use crate::kdf::{AckKey, RequestMacKey};
+use crate::kdf::RequestMacKey;
 use crate::peers::PeerName;
-use crate::wire::{Ack, Hello, RequestPayload, Retry, Status};
-
-use crate::handshake::Granted;
+use crate::wire::{Hello, RequestPayload, Retry, Status};
 
 /// REQUESTs whose GRANT would still be read.
 const MAX_ATTEMPTS: usize = 4;
-/// The first and the longest wait before something is sent again.
-const RESEND_MS: (u64, u64) = (1_000, 30_000);
-/// A session is renewed after 20 hours.
-const RENEW_MS: u64 = 20 * 3_600_000;
-
-/// Something that is sent again until it has its effect: doubling waits, with jitter.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Resend {
-    pub(super) at_ms: u64,
-    pub(super) tries: u32,
-}
-
-impl Resend {
-    pub(super) fn first<R: CryptoRng + ?Sized>(now_ms: u64, rng: &mut R) -> Self {
-        Self { at_ms: 0, tries: 0 }.next(now_ms, rng)
-    }
-
-    pub(super) fn next<R: CryptoRng + ?Sized>(self, now_ms: u64, rng: &mut R) -> Self {
-        let wait = (RESEND_MS.0 << self.tries.min(5)).min(RESEND_MS.1);
-        let jitter = u64::from(rng.next_u32()) % (wait / 2);
-        Self { at_ms: now_ms + wait / 2 + jitter, tries: self.tries + 1 }
-    }
-}
-
 /// A REQUEST that is out.
 #[derive(Debug)]
 pub(super) struct Attempt {
@@ -48,51 +24,6 @@ pub(super) struct Attempt {
     pub(super) request: Vec<u8>,
     pub(super) hash: [u8; 8],
     pub(super) resend: Resend,
-}
-
-/// A session on the subscriber's side.
-#[derive(Debug)]
-pub(super) struct Session {
-    pub(super) sid: [u8; 8],
-    pub(super) ka: AckKey,
-    pub(super) chain: ChainReceiver,
-    pub(super) renew_ms: u64,
-    pub(super) made_unix_ms: u64,
-    /// The confirm is repeated until entry 1 opens.
-    pub(super) confirm: Option<Resend>,
-}
-
-impl Session {
-    pub(super) fn new<R: CryptoRng + ?Sized>(keys: &SessionKeys, now: Now, rng: &mut R) -> Self {
-        Self {
-            sid: keys.sid,
-            ka: keys.ka.clone(),
-            chain: ChainReceiver::new(keys),
-            renew_ms: now.mono_ms + RENEW_MS,
-            made_unix_ms: now.unix_ms,
-            confirm: Some(Resend::first(now.mono_ms, rng)),
-        }
-    }
-
-    /// The session of an earlier process. A clock that went back only brings its renewal forward.
-    pub(super) fn restored<R: CryptoRng + ?Sized>(
-        sid: [u8; 8],
-        ka: AckKey,
-        chain: ChainReceiver,
-        made_unix_ms: u64,
-        confirming: bool,
-        now: Now,
-        rng: &mut R,
-    ) -> Self {
-        let left = RENEW_MS.saturating_sub(now.unix_ms.abs_diff(made_unix_ms));
-        let confirm = confirming.then(|| Resend::first(now.mono_ms, rng));
-        Self { sid, ka, chain, renew_ms: now.mono_ms + left, made_unix_ms, confirm }
-    }
-
-    /// An ACK for what has been opened so far.
-    pub(super) fn ack(&self, sctr: u64) -> Vec<u8> {
-        Ack { sid: self.sid, idx: self.chain.index(), sctr }.seal(&self.ka)
-    }
 }
 
 /// A publisher.
@@ -120,50 +51,16 @@ pub(super) struct Peer {
     pub(super) hellos: TokenBucket,
     pub(super) strays: TokenBucket,
     pub(super) pulse: Pulse,
-    /// Runs that are open.
-    pub(super) runs: usize,
+    /// Its streams that are held, oldest first.
+    pub(super) streams: Vec<u32>,
+    /// Its runs that are open, in the order in which they were opened.
+    pub(super) runs: BTreeMap<u64, [u8; 5]>,
+    /// What is wanted again of it.
+    pub(super) repair: Repair,
+    /// What its ticks have asked us.
+    pub(super) answer: Answer,
     /// Whether this is a stranger so far.
     pub(super) stranger: bool,
-}
-
-/// The rhythm of a publisher's ticks.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Pulse {
-    pub(super) last_ms: Option<u64>,
-    pub(super) interval_ms: u64,
-    pub(super) silent: bool,
-    /// Our clock less the publisher's, by the fastest of its signed ticks.
-    offset_ms: Option<i64>,
-}
-
-/// Ticks are not expected more often than this.
-const MIN_INTERVAL_MS: u64 = 10_000;
-
-impl Pulse {
-    /// A tick came; returns whether that ends a silence.
-    pub(super) fn beat(&mut self, now_ms: u64) -> bool {
-        if let Some(last) = self.last_ms.filter(|_| !self.silent) {
-            // The longest recent interval, which fades.
-            self.interval_ms = (now_ms - last.min(now_ms)).max(self.interval_ms - self.interval_ms / 8);
-        }
-        self.last_ms = Some(now_ms);
-        std::mem::take(&mut self.silent)
-    }
-
-    /// When a signed tick was sealed, by our clock: its way is taken to be as long as the shortest so far.
-    pub(super) fn sealed_ms(&mut self, clock_ms: u64, now_ms: u64) -> u64 {
-        let clock = i64::try_from(clock_ms).unwrap_or(i64::MAX);
-        let offset = i64::try_from(now_ms).unwrap_or(i64::MAX).saturating_sub(clock);
-        // One millisecond a tick makes room for clocks that drift.
-        let shortest = self.offset_ms.map_or(offset, |held| offset.min(held.saturating_add(1)));
-        self.offset_ms = Some(shortest);
-        u64::try_from(clock.saturating_add(shortest)).unwrap_or(0)
-    }
-
-    /// When three intervals without a tick are over.
-    pub(super) fn silent_at(&self) -> Option<u64> {
-        self.last_ms.filter(|_| !self.silent).map(|last| last + 3 * self.interval_ms.max(MIN_INTERVAL_MS))
-    }
 }
 
 impl Peer {
@@ -186,7 +83,10 @@ impl Peer {
             hellos: TokenBucket::new(10, 1),
             strays: TokenBucket::per_minute(3, 6),
             pulse: Pulse::default(),
-            runs: 0,
+            streams: Vec::new(),
+            runs: BTreeMap::new(),
+            repair: Repair::default(),
+            answer: Answer::default(),
             stranger,
         }
     }
@@ -233,17 +133,26 @@ impl Peer {
     /// When something is next due for this publisher.
     pub(super) fn due_ms(&self) -> u64 {
         let session = self.session.as_ref();
+        let reports = self.reporting().is_some();
         [
             self.request_ms.filter(|_| self.undecided.is_none()),
             self.attempts.back().map(|attempt| attempt.resend.at_ms),
             session.and_then(|session| session.confirm).map(|confirm| confirm.at_ms),
             session.map(|session| session.renew_ms),
             self.pulse.silent_at(),
+            self.repair.due_ms().filter(|_| reports),
+            self.answer.due_ms().filter(|_| reports),
         ]
         .into_iter()
         .flatten()
         .min()
         .unwrap_or(u64::MAX)
+    }
+
+    /// The session that reports go out under: one that the publisher has confirmed.
+    pub(super) fn reporting(&self) -> Option<&Session> {
+        let sessions = [self.session.as_ref(), self.previous.as_ref()].into_iter().flatten();
+        sessions.into_iter().find(|session| session.confirm.is_none())
     }
 
     /// The session, current or previous, with this id.

@@ -29,6 +29,19 @@ impl Subscriber {
         } else {
             self.repeat(id, now, rng, out);
         }
+        self.report(id, now, rng, out);
+    }
+
+    /// The reports that are due.
+    fn report<R: CryptoRng + ?Sized>(&mut self, id: PeerId, now: Now, rng: &mut R, out: &mut Output) {
+        let Some(peer) = self.peers.get(&id).filter(|peer| peer.reporting().is_some()) else { return };
+        let is_due = |at: Option<u64>| at.is_some_and(|at| at <= now.mono_ms);
+        let (answers, asks) = (is_due(peer.answer.due_ms()), is_due(peer.repair.due_ms()));
+        if answers {
+            self.answer(id, now, rng, out);
+        } else if asks {
+            self.ask_again(id, now, rng, out);
+        }
     }
 
     fn request<R: CryptoRng + ?Sized>(&mut self, id: PeerId, now: Now, rng: &mut R, out: &mut Output) {
@@ -38,7 +51,7 @@ impl Subscriber {
             self.peers.get_mut(&id).into_iter().for_each(|peer| peer.request_ms = Some(at));
             return;
         }
-        let sctr = self.next_sctr(out);
+        let sctr = self.next_sctr();
         let payload = RequestPayload { sctr, name: self.config.name.clone(), credential: Vec::new() };
         let Some(peer) = self.peers.get_mut(&id) else { return };
         match peer.request(&self.identity, &payload, now.mono_ms, rng) {
@@ -81,7 +94,7 @@ impl Subscriber {
     }
 
     pub(super) fn acknowledge(&mut self, id: PeerId, out: &mut Output) {
-        let sctr = self.next_sctr(out);
+        let sctr = self.next_sctr();
         if let Some(session) = self.peers.get(&id).and_then(|peer| peer.session.as_ref()) {
             Self::send_in(id, session.ack(sctr), out);
         }

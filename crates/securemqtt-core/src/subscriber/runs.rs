@@ -4,54 +4,25 @@ use std::collections::HashMap;
 
 use crate::identity::PeerId;
 use crate::kdf;
-use crate::ledger::{Leaf, Ledger, leaf};
-use crate::primitives::{AeadKey, SIGNATURE_LEN};
-use crate::ranges::RangeSet;
+use crate::ledger::leaf;
+use crate::primitives::SIGNATURE_LEN;
 use crate::stream::Signed;
 use crate::wire::{FrameHeader, Kind, batch_readings};
 
 use super::event::Reject;
 use super::streams::{FRAME_STEPS, HeldStream, NoSecret};
+use super::topics::{OpenedFrame, TopicState};
 
 /// Topics that are followed in one run.
-const MAX_TOPICS: usize = 4096;
-
-/// One topic of a run.
-#[derive(Debug, Default)]
-pub(super) struct TopicState {
-    /// What was accepted.
-    pub(super) window: RangeSet,
-    /// What was accepted lately, byte for byte.
-    pub(super) ledger: Ledger,
-    /// What was reported missing and has not come.
-    pub(super) reported: RangeSet,
-    /// Below this nothing is missed: it was sent before we could read it.
-    pub(super) baseline: u32,
-    /// A gap that a tick has shown: (report at, up to this number).
-    pub(super) gap: Option<(u64, u32)>,
-    /// The window's end when the tick before was checked, and when that was.
-    pub(super) ahead: Option<Ahead>,
-    /// What the last signed tick said: everything below has been sealed.
-    pub(super) announced: u32,
-    /// Whether it is in the list of what has changed.
-    pub(super) dirty: bool,
-    /// Up to here forgeries have been reported.
-    pub(super) forged_to: u32,
-    pub(super) key: Option<Box<(u8, AeadKey)>>,
-}
-
-/// Frames that were accepted and not announced yet.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Ahead {
-    pub(super) end: u32,
-    pub(super) at_ms: u64,
-}
+pub(super) const MAX_TOPICS: usize = 4096;
 
 /// A run: which stream it belongs to was learned from a verified tick.
 #[derive(Debug)]
 pub(super) struct Run {
     pub(super) publisher: PeerId,
     pub(super) stream: u32,
+    /// Its place among the open runs of its publisher.
+    pub(super) order: u64,
     pub(super) topics: HashMap<String, TopicState>,
     /// The last tick whose signature verified: its number and when it came.
     pub(super) tick: Option<(u32, u64)>,
@@ -65,21 +36,9 @@ pub(super) fn run_mut(runs: &mut HashMap<[u8; 5], Vec<Run>>, id: PeerId, number:
     runs.get_mut(&number)?.iter_mut().find(|run| run.publisher == id)
 }
 
-/// A frame that verified.
-pub(super) struct OpenedFrame {
-    pub(super) from: u32,
-    pub(super) readings: Vec<Vec<u8>>,
-    /// The part of a reported gap that it fills.
-    pub(super) late: bool,
-    /// Whether its topic has to go on the list of what has changed.
-    pub(super) first_change: bool,
-    /// A gap that had to be closed to bound the window.
-    pub(super) closed: Option<(u32, u32)>,
-}
-
 impl Run {
-    pub(super) fn new(publisher: PeerId, stream: u32) -> Self {
-        Self { publisher, stream, topics: HashMap::new(), tick: None, seen: 0, beaten: false }
+    pub(super) fn new(publisher: PeerId, stream: u32, order: u64) -> Self {
+        Self { publisher, stream, order, topics: HashMap::new(), tick: None, seen: 0, beaten: false }
     }
 
     /// Opens a FRAME or BATCH. Look cheaply, decrypt, then mark.
@@ -169,19 +128,5 @@ fn split_readings(kind: Kind, body: Vec<u8>) -> Result<Vec<Vec<u8>>, Reject> {
             Ok(readings.into_iter().map(<[u8]>::to_vec).collect())
         }
         _ => Ok(vec![body]),
-    }
-}
-
-impl TopicState {
-    /// Marks it as changed; whether it has to go on the list.
-    pub(super) fn note_change(&mut self) -> bool {
-        !std::mem::replace(&mut self.dirty, true)
-    }
-
-    fn mark(&mut self, from: u32, to: u32, leaf: Leaf, readings: Vec<Vec<u8>>) -> OpenedFrame {
-        let closed = self.window.insert(from, to);
-        self.ledger.note(from, to, leaf);
-        let late = self.reported.intersects(from, to);
-        OpenedFrame { from, readings, late, first_change: self.note_change(), closed }
     }
 }

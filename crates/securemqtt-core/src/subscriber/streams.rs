@@ -13,6 +13,9 @@ pub(super) const FRAME_STEPS: u8 = 16;
 /// How far a tick may be ahead.
 pub(super) const TICK_STEPS: u8 = u8::MAX;
 
+/// The first ticks of a stream come together.
+const FIRST_TICKS_MS: u64 = 5_000;
+
 #[derive(Debug)]
 pub(super) struct HeldStream {
     publisher: PeerId,
@@ -24,6 +27,8 @@ pub(super) struct HeldStream {
     announced: u8,
     /// Whether the stream began while we had a session with its publisher.
     pub(super) owed: bool,
+    /// When its first tick came: runs that begin after it are owed to us, too.
+    first_tick_ms: Option<u64>,
 }
 
 /// The secret of a generation, with those stepped over to reach it: nothing is committed yet.
@@ -50,6 +55,7 @@ impl HeldStream {
             kept: VecDeque::from([(grant.generation, grant.secret.clone())]),
             announced: grant.generation,
             owed,
+            first_tick_ms: None,
         }
     }
 
@@ -60,7 +66,23 @@ impl HeldStream {
         announced: u8,
         kept: VecDeque<(u8, GenerationSecret)>,
     ) -> Self {
-        Self { publisher, id, signed_frames: false, verifier, kept, announced, owed: false }
+        Self { publisher, id, signed_frames: false, verifier, kept, announced, owed: false, first_tick_ms: None }
+    }
+
+    /// Whether all of a run that is new with this tick is owed to us: what began while we could read the stream. A
+    /// publisher names its older runs in several ticks, where one does not take them all.
+    pub(super) fn owes(&self, is_own_run: bool, now_ms: u64) -> bool {
+        self.owed || self.first_tick_ms.is_some_and(|first| is_own_run || now_ms >= first + FIRST_TICKS_MS)
+    }
+
+    /// A verified tick of this stream was taken.
+    pub(super) fn note_tick(&mut self, now_ms: u64) {
+        self.first_tick_ms.get_or_insert(now_ms);
+    }
+
+    /// Whether runs that are seen from now on, also after a restart, are owed to us.
+    pub(super) fn owes_later(&self) -> bool {
+        self.owed || self.first_tick_ms.is_some()
     }
 
     /// The generations that are held.

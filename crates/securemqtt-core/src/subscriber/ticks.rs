@@ -4,6 +4,7 @@ use rand_core::CryptoRng;
 
 use super::runs::{Run, run_mut};
 use super::streams::{FRAME_STEPS, TICK_STEPS};
+use super::verdicts::Opened;
 use super::{Event, Output, Reject, Subscriber};
 use crate::Now;
 use crate::handshake::HandshakeError;
@@ -11,12 +12,8 @@ use crate::identity::PeerId;
 use crate::kdf;
 use crate::stream::Signed;
 use crate::topic::Control;
-use crate::wire::{FrameHeader, Kind, MAX_TICK_LEN, RunPositions, TickBody, WireError};
+use crate::wire::{FrameHeader, Kind, MAX_TICK_LEN, TickBody, WireError};
 
-/// Publishers that may claim one run number: each is tried, so that nobody squats a run.
-const MAX_CANDIDATES: usize = 4;
-/// Runs of one publisher that are open at a time.
-const MAX_RUNS: usize = 64;
 /// The pause between handshakes that ticks of unknown streams cause, after the first few.
 const STRAY_MS: u64 = 10_000;
 /// A signature is checked at least this often.
@@ -73,6 +70,9 @@ impl Subscriber {
         }
         if check {
             self.apply(id, &tick, now, out);
+            if tick.body.report_wanted {
+                self.note_asking(id, &tick.body.runs, now, rng);
+            }
         }
         if self.is_news(id, header) {
             self.beat(id, tick.body.last, now, out);
@@ -91,9 +91,9 @@ impl Subscriber {
     ) -> Option<OpenedTick> {
         let topic = Control::Tick.topic(id);
         let aad = [&message[..header_len], topic.as_bytes()].concat();
-        let held = self.stream_order.iter().rev().filter(|(publisher, _)| *publisher == id);
-        for (age, at) in held.enumerate().filter(|(_, (_, stream))| known.is_none_or(|known| known == *stream)) {
-            let Some(stream) = self.streams.get(at) else { continue };
+        let held = self.peers.get(&id)?.streams.iter().rev().enumerate();
+        for (age, stream) in held.filter(|(_, stream)| known.is_none_or(|known| known == **stream)) {
+            let Some(stream) = self.streams.get(&(id, *stream)) else { continue };
             // Only the newest stream may be far behind: a forged tick costs no more than that.
             let steps = if age == 0 { TICK_STEPS } else { FRAME_STEPS };
             let Ok(derived) = stream.derive(header.generation, steps) else { continue };
@@ -165,7 +165,13 @@ impl Subscriber {
         let steps = stream.is_some_and(|stream| stream.announced() < tick.header.generation);
         // A number out of turn: a tick was lost, or this one is a replay, or the one before was forged.
         let in_turn = run.seen.checked_add(1) == Some(tick.header.seq);
-        opens || tick.body.last || contradicts || steps || !in_turn || checked_ms + CHECK_MS <= now.mono_ms
+        opens
+            || tick.body.last
+            || tick.body.report_wanted
+            || contradicts
+            || steps
+            || !in_turn
+            || checked_ms + CHECK_MS <= now.mono_ms
     }
 
     pub(super) fn find_run(&self, id: PeerId, number: [u8; 5]) -> Option<&Run> {
@@ -188,34 +194,29 @@ impl Subscriber {
         }
         // A tick that was held back on its way accuses nobody of what it could not know.
         let sealed_ms = self.peers.get_mut(&id).map_or(0, |peer| peer.pulse.sealed_ms(tick.body.clock_ms, now.mono_ms));
-        for (index, positions) in tick.body.runs.iter().enumerate() {
-            let opened = self.open_run(id, positions);
+        // The older ones first, so that frames that waited for them are not overtaken.
+        for (index, positions) in tick.body.runs.iter().enumerate().rev() {
+            let stream = self.streams.get(&(id, positions.stream));
+            let owed = stream.is_some_and(|stream| stream.owes(index == 0, now.mono_ms));
+            let opened = match self.open_run(id, positions) {
+                false => Opened::Before,
+                true if owed => Opened::Owed,
+                true => Opened::UnderWay,
+            };
             let mut positions = positions.clone();
             positions
                 .topics
                 .extend(self.find_run(id, positions.run).map(|run| run.unnamed(&tick.body, index)).unwrap_or_default());
             self.take_positions(id, &positions, sealed_ms, opened, now, out);
-            if opened {
+            if opened != Opened::Before {
                 self.unpark(positions.run, now, out);
             }
+        }
+        if let Some(stream) = self.streams.get_mut(&(id, tick.stream)) {
+            stream.note_tick(now.mono_ms);
         }
         if let Some(run) = run_mut(&mut self.runs, id, tick.header.run) {
             run.tick = Some((tick.header.seq, now.mono_ms));
         }
-    }
-
-    /// Opens a run if it is new and its stream is held. Returns whether it is new.
-    fn open_run(&mut self, id: PeerId, positions: &RunPositions) -> bool {
-        if self.find_run(id, positions.run).is_some() || !self.streams.contains_key(&(id, positions.stream)) {
-            return false;
-        }
-        let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.runs < MAX_RUNS) else { return false };
-        let candidates = self.runs.entry(positions.run).or_default();
-        if candidates.len() >= MAX_CANDIDATES {
-            return false;
-        }
-        peer.runs += 1;
-        candidates.push(Run::new(id, positions.stream));
-        true
     }
 }

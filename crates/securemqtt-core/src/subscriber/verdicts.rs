@@ -1,17 +1,26 @@
 //! What a verified tick proves: what is missing, what has come late, what somebody forged.
 
-use super::runs::{Ahead, Run, TopicState, run_mut};
+use super::gaps::GRACE_MS;
+use super::runs::{MAX_TOPICS, Run, run_mut};
+use super::topics::{Ahead, Range, Told, TopicState};
 use super::{Event, Output, Span, Subscriber};
 use crate::Now;
 use crate::identity::PeerId;
 use crate::wire::{RunPositions, TickBody, TopicPosition};
 
-/// How long a gap may fill before it is reported.
-pub(super) const GRACE_MS: u64 = 2_000;
 /// How long an accepted frame may stay unannounced, before a tick that is sealed after it makes it a forgery.
 const UNANNOUNCED_MS: u64 = 5_000;
-/// Ranges that are reported at one time for one topic.
-const MAX_REPORTS: usize = 64;
+
+/// What a tick does to a run that it names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opened {
+    /// It was open before.
+    Before,
+    /// It is new, and all of it is owed to us.
+    Owed,
+    /// It is new, and was under way before we could read it.
+    UnderWay,
+}
 
 impl Subscriber {
     pub(super) fn take_positions(
@@ -19,29 +28,38 @@ impl Subscriber {
         id: PeerId,
         positions: &RunPositions,
         sealed_ms: u64,
-        opened: bool,
+        opened: Opened,
         now: Now,
         out: &mut Output,
     ) {
-        let owed = self.streams.get(&(id, positions.stream)).is_some_and(|stream| stream.owed);
         for position in positions.topics.iter().filter(|position| self.wants(&position.topic)).collect::<Vec<_>>() {
             let Some(run) = run_mut(&mut self.runs, id, positions.run) else { return };
+            if run.topics.len() >= MAX_TOPICS && !run.topics.contains_key(&position.topic) {
+                continue;
+            }
             let state = run.topics.entry(position.topic.clone()).or_default();
-            if opened && !owed {
+            if opened == Opened::UnderWay {
                 // The run was under way before we could read it.
                 state.baseline = position.next;
             }
             let before = (state.announced, state.baseline, state.forged_to);
             state.announced = state.announced.max(position.next);
+            state.first_kept = state.first_kept.max(position.first_kept);
             let forged = state.check(position, sealed_ms, now.mono_ms);
-            if opened || before != (state.announced, state.baseline, state.forged_to) {
+            let lost = state.lose();
+            if opened != Opened::Before
+                || !lost.is_empty()
+                || before != (state.announced, state.baseline, state.forged_to)
+            {
                 self.dirty.topic(id, positions.run, &position.topic, state);
             }
-            let gap = !state.window.contains(state.baseline.min(position.next), position.next);
-            if gap {
-                state.gap = Some((state.gap.map_or(now.mono_ms + GRACE_MS, |(at, _)| at), position.next));
+            if state.has_untold(state.announced) {
+                state.gap = Some((state.gap.map_or(now.mono_ms + GRACE_MS, |(at, _)| at), state.announced));
                 self.gaps.insert((id, positions.run, position.topic.clone()));
                 self.wake_at(now.mono_ms + GRACE_MS);
+            }
+            if !lost.is_empty() {
+                self.tell(id, positions.run, &position.topic, Told { lost, ..Told::default() }, now, out);
             }
             if let Some((from, to)) = forged {
                 self.counters.forged += 1;
@@ -49,45 +67,6 @@ impl Subscriber {
                 out.events.push(Event::Forged(Span { publisher: id, topic, run: positions.run, from, to }));
             }
         }
-    }
-
-    pub(super) fn next_gap_ms(&self) -> u64 {
-        let due = |(id, number, topic): &(PeerId, [u8; 5], String)| {
-            self.find_run(*id, *number)?.topics.get(topic)?.gap.map(|(at, _)| at)
-        };
-        self.gaps.iter().filter_map(due).min().unwrap_or(u64::MAX)
-    }
-
-    /// Reports the gaps whose grace is over.
-    pub(super) fn report_gaps(&mut self, now: Now, out: &mut Output) {
-        let mut still = std::collections::HashSet::new();
-        for (id, number, topic) in std::mem::take(&mut self.gaps) {
-            let run = run_mut(&mut self.runs, id, number);
-            let Some(state) = run.and_then(|run| run.topics.get_mut(&topic)) else { continue };
-            match state.gap {
-                Some((at, _)) if at > now.mono_ms => {
-                    still.insert((id, number, topic));
-                }
-                Some((_, to)) => {
-                    let fresh = state.newly_missing(to);
-                    if !fresh.is_empty() {
-                        self.dirty.topic(id, number, &topic, state);
-                    }
-                    for (from, to) in fresh {
-                        self.counters.missing += u64::from(to - from);
-                        out.events.push(Event::Missing(Span {
-                            publisher: id,
-                            topic: topic.clone(),
-                            run: number,
-                            from,
-                            to,
-                        }));
-                    }
-                }
-                None => {}
-            }
-        }
-        self.gaps = still;
     }
 }
 
@@ -113,18 +92,24 @@ impl Run {
 impl TopicState {
     /// Whether a position may lead to a verdict: then its signature must be checked.
     pub(super) fn disagrees(&self, position: &TopicPosition) -> bool {
-        let missing = !self.window.contains(self.baseline.min(position.next), position.next);
-        let forged = self.ledger.digest(position.from, position.next).is_some_and(|digest| digest != position.digest);
-        missing || forged || self.window.end() > position.next || self.ahead.is_some()
+        let lost = self.reported.intersects(0, position.first_kept);
+        lost || self.has_untold(position.next)
+            || self.contradicts(position)
+            || self.window.end() > position.next
+            || self.ahead.is_some()
+    }
+
+    /// Whether other frames were accepted than those that a position vouches for; an empty digest vouches for none.
+    fn contradicts(&self, position: &TopicPosition) -> bool {
+        let digest = self.ledger.digest(position.from, position.next).filter(|_| position.from < position.next);
+        digest.is_some_and(|digest| digest != position.digest)
     }
 
     /// Holds a verified position against what was accepted; returns what must have been forged.
-    fn check(&mut self, position: &TopicPosition, sealed_ms: u64, now_ms: u64) -> Option<(u32, u32)> {
-        let digest = self.ledger.digest(position.from, position.next);
-        let contradicted =
-            digest.is_some_and(|digest| digest != position.digest).then_some((position.from, position.next));
+    fn check(&mut self, position: &TopicPosition, sealed_ms: u64, now_ms: u64) -> Option<Range> {
+        let contradicted = self.contradicts(position).then_some((position.from, position.next));
         // Forgotten only when they are known to be right: a second tick may still tell.
-        if digest.is_some() {
+        if self.ledger.digest(position.from, position.next).is_some() {
             self.ledger.forget_below(position.from);
         }
         let unannounced =
@@ -142,20 +127,5 @@ impl TopicState {
         let from = from.max(self.forged_to);
         self.forged_to = to;
         Some((from, to))
-    }
-
-    /// The ranges below `to` that are missing and not reported yet.
-    fn newly_missing(&mut self, to: u32) -> Vec<(u32, u32)> {
-        self.gap = None;
-        let mut fresh = Vec::new();
-        for (from, to) in self.window.missing(self.baseline, to, MAX_REPORTS) {
-            for (from, to) in self.reported.missing(from, to, MAX_REPORTS) {
-                fresh.push((from, to));
-            }
-        }
-        for &(from, to) in &fresh {
-            self.reported.insert(from, to);
-        }
-        fresh
     }
 }

@@ -4,7 +4,7 @@ use rand_core::SeedableRng as _;
 use securemqtt_core::record::{Record, Table};
 use securemqtt_core::subscriber::{Config, Event, Subscriber};
 use securemqtt_core::trust::{Trust, TrustMode};
-use securemqtt_core::wire::Kind;
+use securemqtt_core::wire::{Ack, Kind};
 
 use crate::network::{Fate, Net, key, known, name};
 
@@ -139,7 +139,43 @@ fn a_publisher_that_was_revoked_meanwhile_is_forgotten() {
     net.run(2_000);
     assert_eq!(net.readings(0), [""; 0]);
     // Its frames are anybody's now.
-    assert!(net.subscribers[0].records.keys().all(|(table, _)| *table == Table::Parked), "nothing of it is left");
+    let is_ours = |table: &Table| matches!(table, Table::Parked | Table::Counter);
+    assert!(net.subscribers[0].records.keys().all(|(table, _)| is_ours(table)), "nothing of it is left");
+}
+
+#[test]
+fn its_counter_is_stored_before_it_is_used_and_goes_on() {
+    let mut net = settled();
+    let mut used = Vec::new();
+    for round in 0..4 {
+        net.rotate(0);
+        net.run(500);
+        let acks = net.all_of(Kind::Ack);
+        used = acks.iter().map(|ack| Ack::decode(&ack.payload).unwrap().sctr).collect();
+        assert_eq!(net.subscribers[0].stored_counter(), *used.last().unwrap());
+        assert_eq!(used.len(), 3 + round, "one for each stream");
+        net.crash_subscriber(0, &key(2));
+        net.run(1_500);
+    }
+    assert!(used.windows(2).all(|pair| pair[0] < pair[1]), "{used:?}");
+}
+
+#[test]
+fn a_counter_that_moved_is_a_change_to_be_stored() {
+    let mut net = settled();
+    assert!(!net.subscribers[0].engine.has_changes());
+    // A handshake is due: all it does at first is to send a REQUEST.
+    net.now.mono_ms += 20 * 3_600_000;
+    let node = &mut net.subscribers[0];
+    let mut out = securemqtt_core::subscriber::Output::default();
+    node.engine.poll(net.now, &mut node.rng, &mut out);
+    assert_eq!(Kind::of(&out.send[0].payload), Ok(Kind::Request));
+    assert!(node.engine.has_changes());
+    let changes = node.engine.take_changes();
+    let stored: Vec<_> = changes.iter().filter(|change| change.table == Table::Counter).collect();
+    assert_eq!(stored.len(), 1);
+    assert_eq!(stored[0].value.as_ref().unwrap().len(), 9);
+    assert!(!node.engine.has_changes());
 }
 
 #[test]
@@ -181,5 +217,5 @@ fn restore(records: &[Record]) -> Result<Subscriber, securemqtt_core::record::Re
     let trust = Trust::new(TrustMode::Strict, identity.public().id(), known(&[("pub", &key(1))]), Vec::new());
     let config = Config { name: name("sub"), filters: vec!["t/#".to_owned()], exclude: Vec::new() };
     let now = securemqtt_core::Now { mono_ms: 0, unix_ms: 1_800_000_000_000 };
-    Subscriber::restore(identity, trust, config, records, 0, now, &mut rand_chacha::ChaCha20Rng::seed_from_u64(9))
+    Subscriber::restore(identity, trust, config, records, now, &mut rand_chacha::ChaCha20Rng::seed_from_u64(9))
 }

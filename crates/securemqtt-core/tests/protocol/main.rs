@@ -1,7 +1,8 @@
 //! Protocol behaviour, with peers in memory and an adversarial network: no socket, no sleep.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, missing_docs, unreachable_pub, reason = "tests")]
 
-// The world of a test, and the attackers in it.
+// The world of a test, the attackers in it, a publisher's disk, and one that does as it is told.
+mod by_hand;
 mod disk;
 mod insider;
 mod network;
@@ -33,16 +34,20 @@ mod parking;
 mod pulse;
 /// Who is refused, and what each side is told.
 mod refusals;
+/// What is missing is asked for again.
+mod repairs;
 /// What a revoked subscriber still can do.
 mod revocations;
 /// New streams: when they start, and who gets them.
 mod rotations;
-/// What is missing is asked for and sent again; a full spool.
-// mod repairs;
 /// Random schedules.
 mod schedules;
 /// Who reads what, in which order things may start.
 mod sessions;
+/// What is missing is asked for and sent again; a full spool.
+mod spools;
+/// What a person may ask of either side.
+mod status;
 /// Random and mutated messages.
 mod totality;
 /// Strangers, first peers and a person's decision.

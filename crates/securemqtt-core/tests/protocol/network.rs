@@ -74,7 +74,6 @@ pub struct SubscriberNode {
     pub filters: Vec<String>,
     pub deliveries: Vec<Delivery>,
     pub events: Vec<subscriber::Event>,
-    pub reserved: u64,
     /// What is on its disk.
     pub records: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
     pub online: bool,
@@ -98,6 +97,12 @@ impl SubscriberNode {
                 None => self.records.remove(&key),
             };
         }
+    }
+
+    /// Our counter on its disk.
+    pub fn stored_counter(&self) -> u64 {
+        let record = self.records.get(&(Table::Counter, Vec::new()));
+        record.map_or(0, |value| u64::from_be_bytes(*value[1..].first_chunk().unwrap()))
     }
 
     pub fn restorable(&self) -> Vec<Record> {
@@ -208,13 +213,12 @@ impl Net {
             filters: filters.iter().map(|filter| (*filter).to_owned()).collect(),
             exclude: Vec::new(),
         };
-        let engine = subscriber::Subscriber::new(identity.clone(), trust, config, 0);
+        let engine = subscriber::Subscriber::new(identity.clone(), trust, config);
         self.subscribers.push(SubscriberNode {
             engine,
             filters: Vec::new(),
             deliveries: Vec::new(),
             events: Vec::new(),
-            reserved: 0,
             records: BTreeMap::new(),
             online: true,
             rng: rng(2_000 + index as u64),
@@ -241,16 +245,14 @@ impl Net {
             filters: node.filters.iter().filter(|filter| !filter.starts_with("securemqtt/")).cloned().collect(),
             exclude: Vec::new(),
         };
-        let (records, sctr) = (node.restorable(), node.reserved);
-        let engine =
-            subscriber::Subscriber::restore(identity.clone(), trust, config, &records, sctr, self.now, &mut rng);
+        let stored = node.restorable();
+        let engine = subscriber::Subscriber::restore(identity.clone(), trust, config, &stored, self.now, &mut rng);
         let records = std::mem::take(&mut node.records);
         *node = SubscriberNode {
             engine: engine.unwrap(),
             filters: Vec::new(),
             deliveries: Vec::new(),
             events: Vec::new(),
-            reserved: sctr,
             records,
             online: true,
             rng,
@@ -371,7 +373,6 @@ impl Net {
     pub fn take_subscriber(&mut self, index: usize, out: subscriber::Output) {
         let node = &mut self.subscribers[index];
         node.store();
-        node.reserved = out.reserve_counter.unwrap_or(node.reserved);
         node.deliveries.extend(out.deliveries);
         node.events.extend(out.events);
         self.subscribe(index, out.subscribe);

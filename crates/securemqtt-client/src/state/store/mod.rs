@@ -12,8 +12,12 @@
 //! and [`Store::fetch`] reads one at a time, so that a spool of 64 MiB takes no more memory than its largest segment and
 //! the database's own cache of a mebibyte.
 
+mod file;
 mod news;
 mod queue;
+mod seal;
+#[cfg(test)]
+mod seal_tests;
 mod tables;
 #[cfg(test)]
 mod tests;
@@ -29,13 +33,14 @@ use securemqtt_core::record::{Change, Record, RestoreError, Table};
 use tokio::sync::{oneshot, watch};
 use zeroize::Zeroizing;
 
-use super::StateDir;
 use super::error::StateError;
+use super::{StateDir, StateKey};
 use news::News;
 use queue::{Fetch, Shared};
+use tables::Tables;
 use writer::Writer;
 
-const FILE: &str = "state.redb";
+pub(super) const FILE: &str = "state.redb";
 /// How long a store that is dropped waits for a disk that hangs.
 const DROP_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -104,17 +109,21 @@ pub struct Store {
 
 impl Store {
     /// Opens the database of a directory that this process holds, and reads it. A missing one is new; a damaged one stays
-    /// as it is.
+    /// as it is. With a key all secrets in it are sealed; one that was not sealed before is from now on, and opens with
+    /// this key only.
     ///
     /// # Errors
-    /// If others may read the file, it is damaged or of a later version, or cannot be opened.
-    pub fn open(directory: &StateDir) -> Result<(Self, Loaded), StateError> {
+    /// If others may read the file, it is damaged, of a later version or sealed with another key, or cannot be opened.
+    pub fn open(directory: &StateDir, key: Option<&StateKey>) -> Result<(Self, Loaded), StateError> {
         let path = directory.file(FILE);
-        let database = tables::open(&path, !path.exists())?;
-        let loaded = tables::read(&database).map_err(|why| StateError::Database { path: path.clone(), why })?;
+        if !path.exists() {
+            Tables::create(&path, key)?;
+        }
+        let tables = Tables::open(&path, key)?;
+        let loaded = tables.read().map_err(|trouble| trouble.of(&path))?;
         let shared = Arc::new(Shared::default());
         let (told, news) = watch::channel(News::default());
-        let writer = Writer::new(path.clone(), database, Arc::clone(&shared), told);
+        let writer = Writer::new(path.clone(), key.cloned(), tables, Arc::clone(&shared), told);
         let store = Self::over(path, shared, news, move || writer.run())?;
         Ok((store, loaded))
     }

@@ -1,203 +1,165 @@
-//! The tables of the database, and what redb says of a file that is none.
+//! The tables of the database.
 
-use std::fs::{self, File, OpenOptions};
-use std::io;
-use std::os::unix::fs::OpenOptionsExt as _;
-use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::borrow::Cow;
 use std::path::Path;
 
-use redb::backends::FileBackend;
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
 use securemqtt_core::record::{Record, Table};
 use zeroize::Zeroizing;
 
-use super::super::atomic;
-use super::super::identity::refuse_open_mode;
+use super::file::{self, Trouble, guarded};
 use super::queue::{Pending, Place, Value};
-use super::{Cursor, Loaded, StateError};
+use super::{Cursor, Loaded, StateError, StateKey, seal};
 
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
-const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
+/// By the number of the table and the key in it.
+pub(super) const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
 /// The version of the tables here.
 pub(super) const SCHEMA: u8 = 1;
-/// redb's default is a gigabyte.
-const CACHE_BYTES: usize = 1 << 20;
 
-/// Opens a database, or makes a new one. Every page is checked: half of the damage that a disk can do would go unnoticed.
-pub(super) fn open(path: &Path, is_new: bool) -> Result<Database, StateError> {
-    let fail = |source| StateError::Write { path: path.to_owned(), source };
-    if is_new {
-        make(path)?;
-    }
-    let file = OpenOptions::new().read(true).write(true).open(path).map_err(fail)?;
-    let metadata = file.metadata().map_err(fail)?;
-    refuse_open_mode(path, &metadata, 0o600)?;
-    if metadata.len() == 0 {
-        return Err(StateError::Database { path: path.to_owned(), why: "it is empty".to_owned() });
-    }
-    guarded(|| connect(file)).map_err(|trouble| trouble.of(path))
+/// An open database, and the key that it is sealed with.
+pub(super) struct Tables {
+    database: Database,
+    key: Option<StateKey>,
 }
 
-/// Makes it beside its place, and moves it there when it is whole: what a kill leaves half made is swept away.
-fn make(path: &Path) -> Result<(), StateError> {
-    let fail = |source| StateError::Write { path: path.to_owned(), source };
-    let beside = path.with_file_name(".state.redb.tmp");
-    let file = OpenOptions::new().read(true).write(true).create_new(true).mode(0o600).open(&beside).map_err(fail)?;
-    guarded(|| initialise(&connect(file)?)).map_err(|trouble| trouble.of(path))?;
-    fs::rename(&beside, path).and_then(|()| atomic::sync_directory(directory(path))).map_err(fail)
-}
-
-fn connect(file: File) -> Result<Database, redb::Error> {
-    let mut builder = Database::builder();
-    builder.set_cache_size(CACHE_BYTES).set_check_integrity_on_open(true);
-    Ok(builder.create_with_backend(FileBackend::new(file)?)?)
-}
-
-fn directory(path: &Path) -> &Path {
-    path.parent().unwrap_or(Path::new("."))
-}
-
-/// What is wrong: with the file, or with the disk that it is on.
-pub(super) enum Trouble {
-    Damaged(String),
-    Disk(io::Error),
-    /// Somebody has it open: who left a store behind on a disk that hangs, for one.
-    Held,
-}
-
-impl Trouble {
-    pub(super) fn of(self, path: &Path) -> StateError {
-        let path = path.to_owned();
-        match self {
-            Self::Held => StateError::Locked { path, holder: None },
-            Self::Damaged(why) => StateError::Database { path, why },
-            Self::Disk(source) => StateError::Write { path, source },
-        }
+impl Tables {
+    /// Makes an empty database.
+    pub(super) fn create(path: &Path, key: Option<&StateKey>) -> Result<(), StateError> {
+        file::make(path, |database| initialise(database, key))
     }
 
-    pub(super) fn why(&self) -> String {
-        match self {
-            Self::Damaged(why) => why.clone(),
-            Self::Held => "another process has it open".to_owned(),
-            Self::Disk(error) if error.kind() == io::ErrorKind::StorageFull => {
-                "the disk is full; free some space".to_owned()
+    /// Opens a database. One that is not sealed, and is to be, is sealed.
+    pub(super) fn open(path: &Path, key: Option<&StateKey>) -> Result<Self, StateError> {
+        let database = file::open(path)?;
+        let schema = guarded(|| meta(&database, "schema")).map_err(|trouble| trouble.of(path))?;
+        check_schema(schema.as_deref()).map_err(|why| StateError::Database { path: path.to_owned(), why })?;
+        let database = seal::settle(database, path, key)?;
+        Ok(Self { database, key: key.cloned() })
+    }
+
+    /// One transaction.
+    pub(super) fn store(&self, batch: &Pending) -> Result<(), String> {
+        guarded(|| self.write(batch)).map_err(|trouble| trouble.why())
+    }
+
+    fn write(&self, batch: &Pending) -> Result<(), redb::Error> {
+        let transaction = self.database.begin_write()?;
+        {
+            let mut records = transaction.open_table(RECORDS)?;
+            for ((table, key), value) in batch.changes() {
+                let key = record_key(*table, key);
+                match value {
+                    Some(value) => drop(records.insert(key.as_slice(), self.stored(&key, value)?.as_ref())?),
+                    None => drop(records.remove(key.as_slice())?),
+                }
             }
-            Self::Disk(error) => error.to_string(),
+            let mut meta = transaction.open_table(META)?;
+            if let Some(Cursor { device, inode, length }) = &batch.cursor {
+                let place = [*device, *inode, *length].map(u64::to_be_bytes).concat();
+                meta.insert("cursor", place.as_slice())?;
+            }
+            if let Some(clean) = batch.clean {
+                meta.insert("clean", [u8::from(clean)].as_slice())?;
+            }
+        }
+        Ok(transaction.commit()?)
+    }
+
+    /// One record.
+    pub(super) fn fetch(&self, (table, key): &Place) -> Result<Option<Value>, String> {
+        let key = record_key(*table, key);
+        let stored = guarded(|| {
+            let transaction = self.database.begin_read()?;
+            let stored = transaction.open_table(RECORDS)?.get(key.as_slice())?;
+            Ok(stored.map(|stored| stored.value().to_vec()))
+        });
+        let stored = stored.map_err(|trouble| trouble.why())?;
+        stored.map(|stored| self.loaded(&key, stored)).transpose()
+    }
+
+    /// Everything that is stored, but for the bytes of segments.
+    pub(super) fn read(&self) -> Result<Loaded, Trouble> {
+        let (mut stored, mut segments) = (Vec::new(), Vec::new());
+        guarded(|| {
+            let transaction = self.database.begin_read()?;
+            for entry in transaction.open_table(RECORDS)?.iter()? {
+                let (key, value) = entry?;
+                match key.value().split_first() {
+                    Some((&table, key)) if table == Table::Segment as u8 => segments.push(key.to_vec()),
+                    _ => stored.push((key.value().to_vec(), value.value().to_vec())),
+                }
+            }
+            Ok(())
+        })?;
+        let records = stored.into_iter().map(|(key, stored)| self.record(&key, stored)).collect::<Result<_, _>>();
+        let cursor = guarded(|| meta(&self.database, "cursor"))?;
+        let clean = guarded(|| meta(&self.database, "clean"))?;
+        Ok(Loaded {
+            records: records.map_err(Trouble::Damaged)?,
+            segments,
+            cursor: cursor.as_deref().and_then(read_cursor),
+            clean: clean.as_deref() == Some(&[1]),
+        })
+    }
+
+    fn record(&self, key: &[u8], stored: Vec<u8>) -> Result<Record, String> {
+        let value = self.loaded(key, stored)?;
+        let (&table, key) = key.split_first().ok_or("a record has no table")?;
+        let table = Table::from_number(table).ok_or("a record is of an unknown table")?;
+        Ok(Record { table, key: key.to_vec(), value })
+    }
+
+    /// The bytes that are stored for a value.
+    fn stored<'a>(&self, key: &[u8], value: &'a Value) -> Result<Cow<'a, [u8]>, redb::Error> {
+        match self.key.as_ref().filter(|_| seal::applies_to(key)) {
+            Some(seal) => Ok(Cow::Owned(seal::seal(seal, key, value)?)),
+            None => Ok(Cow::Borrowed(value)),
+        }
+    }
+
+    /// The value whose bytes were stored.
+    fn loaded(&self, key: &[u8], stored: Vec<u8>) -> Result<Value, String> {
+        match self.key.as_ref().filter(|_| seal::applies_to(key)) {
+            Some(seal) => seal::open(seal, key, &stored).ok_or_else(|| "a record was changed".to_owned()),
+            None => Ok(Zeroizing::new(stored)),
         }
     }
 }
 
-/// A damaged file can make redb panic: that is an error like others.
-fn guarded<T>(work: impl FnOnce() -> Result<T, redb::Error>) -> Result<T, Trouble> {
-    match catch_unwind(AssertUnwindSafe(work)) {
-        Ok(done) => done.map_err(judge),
-        Err(_) => Err(Trouble::Damaged("its contents contradict each other".to_owned())),
-    }
-}
-
-fn judge(error: redb::Error) -> Trouble {
-    match error {
-        redb::Error::Io(error) if error.kind() == io::ErrorKind::InvalidData => {
-            Trouble::Damaged("it is no database of ours".to_owned())
-        }
-        redb::Error::Io(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            Trouble::Damaged("it is cut short".to_owned())
-        }
-        redb::Error::Io(error) => Trouble::Disk(error),
-        redb::Error::DatabaseAlreadyOpen => Trouble::Held,
-        error => Trouble::Damaged(error.to_string()),
-    }
-}
-
-fn initialise(database: &Database) -> Result<(), redb::Error> {
+fn initialise(database: &Database, key: Option<&StateKey>) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     {
         let mut meta = transaction.open_table(META)?;
         meta.insert("schema", [SCHEMA].as_slice())?;
         meta.insert("clean", [1].as_slice())?;
+        if let Some(key) = key {
+            meta.insert(seal::CHECK, seal::check(key)?.as_slice())?;
+        }
     }
     transaction.open_table(RECORDS)?;
     Ok(transaction.commit()?)
 }
 
-/// One transaction.
-pub(super) fn store(database: &Database, batch: &Pending) -> Result<(), String> {
-    guarded(|| write(database, batch)).map_err(|trouble| trouble.why())
+/// What is said of the database itself.
+pub(super) fn meta(database: &Database, name: &str) -> Result<Option<Vec<u8>>, redb::Error> {
+    let transaction = database.begin_read()?;
+    let value = transaction.open_table(META)?.get(name)?;
+    Ok(value.map(|value| value.value().to_vec()))
 }
 
-fn write(database: &Database, batch: &Pending) -> Result<(), redb::Error> {
-    let transaction = database.begin_write()?;
-    {
-        let mut records = transaction.open_table(RECORDS)?;
-        for ((table, key), value) in batch.changes() {
-            let key = record_key(*table, key);
-            match value {
-                Some(value) => drop(records.insert(key.as_slice(), value.as_slice())?),
-                None => drop(records.remove(key.as_slice())?),
-            }
+fn check_schema(schema: Option<&[u8]>) -> Result<(), String> {
+    match schema {
+        Some([SCHEMA]) => Ok(()),
+        Some([later]) if *later > SCHEMA => {
+            Err(format!("it was written by a later version (schema {later}, ours is {SCHEMA}); use that one"))
         }
-        let mut meta = transaction.open_table(META)?;
-        if let Some(Cursor { device, inode, length }) = &batch.cursor {
-            let place = [*device, *inode, *length].map(u64::to_be_bytes).concat();
-            meta.insert("cursor", place.as_slice())?;
-        }
-        if let Some(clean) = batch.clean {
-            meta.insert("clean", [u8::from(clean)].as_slice())?;
-        }
+        _ => Err("it has no schema version".to_owned()),
     }
-    Ok(transaction.commit()?)
 }
 
 fn record_key(table: Table, key: &[u8]) -> Vec<u8> {
     [&[table as u8], key].concat()
-}
-
-/// One record.
-pub(super) fn fetch(database: &Database, (table, key): &Place) -> Result<Option<Value>, String> {
-    guarded(|| {
-        let transaction = database.begin_read()?;
-        let found = transaction.open_table(RECORDS)?.get(record_key(*table, key).as_slice())?;
-        Ok(found.map(|value| Zeroizing::new(value.value().to_vec())))
-    })
-    .map_err(|trouble| trouble.why())
-}
-
-/// Everything that is stored.
-pub(super) fn read(database: &Database) -> Result<Loaded, String> {
-    let (meta, records, segments) = guarded(|| {
-        let transaction = database.begin_read()?;
-        let (mut meta, mut records, mut segments) = (Vec::new(), Vec::new(), Vec::new());
-        for entry in transaction.open_table(META)?.iter()? {
-            let (name, value) = entry?;
-            meta.push((name.value().to_owned(), value.value().to_vec()));
-        }
-        for entry in transaction.open_table(RECORDS)?.iter()? {
-            let (key, value) = entry?;
-            if key.value().first() == Some(&(Table::Segment as u8)) {
-                segments.push(key.value()[1..].to_vec());
-                continue;
-            }
-            records.push((key.value().to_vec(), Zeroizing::new(value.value().to_vec())));
-        }
-        Ok((meta, records, segments))
-    })
-    .map_err(|trouble| trouble.why())?;
-    let field = |name: &str| meta.iter().find(|(field, _)| field == name).map(|(_, value)| value.as_slice());
-    match field("schema") {
-        Some([SCHEMA]) => {}
-        Some([later]) if *later > SCHEMA => {
-            return Err(format!("it was written by a later version (schema {later}, ours is {SCHEMA}); use that one"));
-        }
-        _ => return Err("it has no schema version".to_owned()),
-    }
-    let records = records.into_iter().map(|(key, value)| {
-        let (&table, key) = key.split_first().ok_or("a record has no table")?;
-        let table = Table::from_number(table).ok_or("a record is of an unknown table")?;
-        Ok(Record { table, key: key.to_vec(), value })
-    });
-    let records = records.collect::<Result<_, &str>>().map_err(str::to_owned)?;
-    let clean = field("clean") == Some(&[1]);
-    Ok(Loaded { records, segments, cursor: field("cursor").and_then(read_cursor), clean })
 }
 
 fn read_cursor(bytes: &[u8]) -> Option<Cursor> {

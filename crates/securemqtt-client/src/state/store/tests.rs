@@ -13,13 +13,13 @@ use super::queue::Pending;
 use super::tables::{META, SCHEMA};
 use super::*;
 
-fn put(key: &[u8], value: &[u8]) -> Batch {
+pub(super) fn put(key: &[u8], value: &[u8]) -> Batch {
     let change = Change { table: Table::Topic, key: key.to_vec(), value: Some(value.to_vec().into()) };
     Batch { changes: vec![change], ..Batch::default() }
 }
 
 fn open(directory: &Path) -> Result<(Store, Loaded), StateError> {
-    Store::open(&StateDir::open(directory.join("state")).unwrap())
+    Store::open(&StateDir::open(directory.join("state")).unwrap(), None)
 }
 
 #[tokio::test]

@@ -4,12 +4,12 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
-use redb::Database;
 use tokio::sync::watch;
 
+use super::StateKey;
 use super::news::News;
 use super::queue::{Fetch, Pending, Shared};
-use super::tables;
+use super::tables::Tables;
 
 /// Transactions under load are gathered for so long.
 const GROUP_EVERY: Duration = Duration::from_millis(5);
@@ -19,8 +19,9 @@ const TRY_AGAIN: Duration = Duration::from_secs(1);
 /// The thread that commits.
 pub(super) struct Writer {
     path: PathBuf,
+    key: Option<StateKey>,
     /// None where it cannot be opened again after a failure: redb takes nothing more until it is.
-    database: Option<Database>,
+    tables: Option<Tables>,
     shared: Arc<Shared>,
     news: watch::Sender<News>,
 }
@@ -32,8 +33,14 @@ struct Work {
 }
 
 impl Writer {
-    pub(super) fn new(path: PathBuf, database: Database, shared: Arc<Shared>, news: watch::Sender<News>) -> Self {
-        Self { path, database: Some(database), shared, news }
+    pub(super) fn new(
+        path: PathBuf,
+        key: Option<StateKey>,
+        tables: Tables,
+        shared: Arc<Shared>,
+        news: watch::Sender<News>,
+    ) -> Self {
+        Self { path, key, tables: Some(tables), shared, news }
     }
 
     /// Until all is stored and the end has come.
@@ -79,8 +86,8 @@ impl Writer {
             None => Some(fetch),
         });
         for fetch in unanswered {
-            let found = match &self.database {
-                Some(database) => tables::fetch(database, &fetch.place),
+            let found = match &self.tables {
+                Some(tables) => tables.fetch(&fetch.place),
                 None => Err("the database cannot be opened".to_owned()),
             };
             fetch.answer(found);
@@ -91,8 +98,8 @@ impl Writer {
     fn store(&mut self, batch: &Pending) -> Result<(), String> {
         while let Err(why) = self.try_store(batch) {
             // Opened again at once, for those who read.
-            self.database = None;
-            self.database = tables::open(&self.path, false).ok();
+            self.tables = None;
+            self.tables = Tables::open(&self.path, self.key.as_ref()).ok();
             self.news.send_if_modified(|news| news.stuck.replace(why.clone()).is_none());
             if !self.wait_out(batch) {
                 return Err(why);
@@ -125,11 +132,11 @@ impl Writer {
     }
 
     fn try_store(&mut self, batch: &Pending) -> Result<(), String> {
-        if self.database.is_none() {
-            self.database = Some(tables::open(&self.path, false).map_err(|error| error.to_string())?);
+        if self.tables.is_none() {
+            self.tables = Some(Tables::open(&self.path, self.key.as_ref()).map_err(|error| error.to_string())?);
         }
-        match &self.database {
-            Some(database) => tables::store(database, batch),
+        match &self.tables {
+            Some(tables) => tables.store(batch),
             None => Err("the database is closed".to_owned()),
         }
     }
@@ -175,7 +182,7 @@ mod tests {
 
     fn on_a_bad_disk(path: &Path, shared: &Arc<Shared>) -> (Writer, news::Reader) {
         let (told, news) = watch::channel(News::default());
-        let writer = Writer { path: path.to_owned(), database: None, shared: Arc::clone(shared), news: told };
+        let writer = Writer { path: path.to_owned(), key: None, tables: None, shared: Arc::clone(shared), news: told };
         (writer, news::Reader::new(news))
     }
 
@@ -197,7 +204,7 @@ mod tests {
         assert!(fetch(&shared, b"c").await.is_err());
         assert!(!news.is_durable(ticket));
         std::fs::create_dir(path.parent().unwrap()).unwrap();
-        drop(tables::open(&path, true).unwrap());
+        Tables::create(&path, None).unwrap();
         assert_eq!(next(&mut news).await, StoreEvent::Recovered);
         while next(&mut news).await != StoreEvent::Durable(last) {}
         assert_eq!(fetch(&shared, b"c").await, Ok(None));

@@ -1,0 +1,142 @@
+#![expect(clippy::unwrap_used, reason = "tests")]
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
+
+use redb::{Database, ReadableDatabase as _};
+use securemqtt_core::record::Table;
+
+use super::tables::RECORDS;
+use super::tests::put;
+use super::*;
+
+const SECRET: &[u8] = b"what nobody may see in the file.";
+
+fn key(directory: &Path, name: &str) -> StateKey {
+    let path = directory.join(name);
+    fs::write(&path, [name.as_bytes(), &[7; 32]].concat()).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    StateKey::find(Some(&path), None).unwrap().unwrap()
+}
+
+fn open(directory: &Path, key: Option<&StateKey>) -> Result<(Store, Loaded), StateError> {
+    Store::open(&StateDir::open(directory.join("state")).unwrap(), key)
+}
+
+/// How often a file holds these bytes.
+fn count(directory: &Path, bytes: &[u8]) -> usize {
+    let file = fs::read(directory.join("state/state.redb")).unwrap();
+    file.windows(bytes.len()).filter(|window| *window == bytes).count()
+}
+
+fn value(loaded: &Loaded, key: &[u8]) -> Vec<u8> {
+    loaded.records.iter().find(|record| record.key == key).unwrap().value.to_vec()
+}
+
+fn segment() -> Batch {
+    let change =
+        Change { table: Table::Segment, key: b"s".to_vec(), value: Some(b"a frame of the spool".to_vec().into()) };
+    Batch { changes: vec![change], ..Batch::default() }
+}
+
+#[tokio::test]
+async fn what_is_sealed_opens_with_its_key_only_and_shows_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let (ours, other) = (key(directory, "ours"), key(directory, "other"));
+    let (store, _) = open(directory, Some(&ours)).unwrap();
+    for number in 0..100_u8 {
+        store.submit(put(&[number], SECRET));
+        let ticket = store.submit(segment());
+        if number % 10 == 0 {
+            store.reached(ticket).await;
+        }
+    }
+    let read = store.fetch(Table::Topic, vec![3]).await.unwrap().unwrap();
+    assert_eq!(read[..], *SECRET);
+    store.close().unwrap();
+    assert_eq!(count(directory, SECRET), 0);
+    assert!(count(directory, b"a frame of the spool") > 0, "a segment is ciphertext already");
+
+    let (store, loaded) = open(directory, Some(&ours)).unwrap();
+    assert_eq!(loaded.records.len(), 100);
+    assert_eq!(value(&loaded, &[99]), SECRET);
+    let read = store.fetch(Table::Topic, vec![3]).await.unwrap().unwrap();
+    assert_eq!(read[..], *SECRET);
+    drop(store);
+    let refused = open(directory, None).unwrap_err();
+    assert!(refused.to_string().contains("is sealed, and there is no key"), "{refused}");
+    let refused = open(directory, Some(&other)).unwrap_err().to_string();
+    assert!(refused.contains("sealed with another key than") && refused.contains("/other; name the file"), "{refused}");
+    assert!(refused.contains("mv "), "{refused}");
+    assert_eq!(open(directory, Some(&ours)).unwrap().1.records.len(), 100);
+}
+
+#[test]
+fn what_was_not_sealed_is_sealed_with_the_first_key() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let (store, _) = open(directory, None).unwrap();
+    let cursor = Some(Cursor { device: 1, inode: 2, length: 3 });
+    store.submit(Batch { cursor: cursor.clone(), clean: Some(false), ..put(b"old", SECRET) });
+    store.submit(segment());
+    store.close().unwrap();
+    assert!(count(directory, SECRET) > 0, "nothing would be noticed");
+    let (store, loaded) = open(directory, None).unwrap();
+    assert!(!loaded.clean);
+    // What is in no record any more is still in the file.
+    store.submit(put(b"old", b"another"));
+    store.close().unwrap();
+    assert!(count(directory, SECRET) > 0, "nothing would be noticed");
+
+    let ours = key(directory, "ours");
+    let (store, loaded) = open(directory, Some(&ours)).unwrap();
+    assert_eq!((value(&loaded, b"old"), &loaded.cursor, loaded.clean), (b"another".to_vec(), &cursor, false));
+    assert_eq!(loaded.segments, [b"s"]);
+    drop(store);
+    assert_eq!((count(directory, SECRET), count(directory, b"another")), (0, 0));
+    let mode = fs::metadata(directory.join("state/state.redb")).unwrap().permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    assert!(matches!(open(directory, None), Err(StateError::Sealed { key: None, .. })));
+    let (_, loaded) = open(directory, Some(&ours)).unwrap();
+    assert_eq!(value(&loaded, b"old"), b"another");
+}
+
+/// A kill before the sealed file is in its place leaves the old one, and half of the new.
+#[test]
+fn a_kill_while_it_is_sealed_costs_nothing() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let (store, _) = open(directory, None).unwrap();
+    store.submit(put(b"a", SECRET));
+    store.close().unwrap();
+    fs::write(directory.join("state/.state.redb.tmp"), b"half").unwrap();
+    let (_, loaded) = open(directory, Some(&key(directory, "ours"))).unwrap();
+    assert_eq!(value(&loaded, b"a"), SECRET);
+    assert_eq!(count(directory, SECRET), 0);
+    assert!(!directory.join("state/.state.redb.tmp").exists());
+}
+
+#[test]
+fn sealed_bytes_open_in_their_own_place_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let ours = key(directory, "ours");
+    let (store, _) = open(directory, Some(&ours)).unwrap();
+    store.submit(put(b"a", b"1"));
+    store.submit(put(b"b", b"2"));
+    store.close().unwrap();
+    let place = |key: &[u8]| [&[Table::Topic as u8], key].concat();
+    let database = Database::open(directory.join("state/state.redb")).unwrap();
+    let reading = database.begin_read().unwrap();
+    let of_a = reading.open_table(RECORDS).unwrap().get(place(b"a").as_slice()).unwrap().unwrap().value().to_vec();
+    drop(reading);
+    let writing = database.begin_write().unwrap();
+    writing.open_table(RECORDS).unwrap().insert(place(b"b").as_slice(), of_a.as_slice()).unwrap();
+    writing.commit().unwrap();
+    drop(database);
+    let refused = open(directory, Some(&ours)).unwrap_err();
+    assert!(matches!(refused, StateError::Database { .. }), "{refused}");
+    assert!(refused.to_string().contains("a record was changed"), "{refused}");
+}

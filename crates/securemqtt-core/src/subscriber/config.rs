@@ -1,0 +1,14 @@
+//! What a subscriber reads.
+
+use crate::peers::PeerName;
+
+/// What a subscriber wants.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The petname that it proposes.
+    pub name: PeerName,
+    /// The filters it reads.
+    pub filters: Vec<String>,
+    /// The filters it leaves out.
+    pub exclude: Vec<String>,
+}

@@ -1,0 +1,190 @@
+//! The bytes of a subscriber's records: how they are written, and how they and those of earlier versions are read.
+
+use rand_core::CryptoRng;
+use zeroize::Zeroizing;
+
+use super::peer::Peer;
+use super::runs::Run;
+use super::session::Session;
+use super::streams::HeldStream;
+use super::topics::TopicState;
+use crate::Now;
+use crate::chain::ChainReceiver;
+use crate::identity::PeerId;
+use crate::kdf::{AckKey, GenerationSecret};
+use crate::ranges::RangeSet;
+use crate::record::Table;
+use crate::stream::StreamVerifier;
+use crate::wire::{Hello, Reader, WireError, push_varint};
+
+/// The version of the records of a table; earlier ones are read.
+pub(super) fn version_of(table: Table) -> u8 {
+    match table {
+        Table::Topic => 2,
+        _ => 1,
+    }
+}
+
+/// `version | hello length 2 | hello | name length 2 | name | n 1 | n x { sid 8 | ka 32 | wk 32 | idx 4 | made 8 | confirming 1 }`.
+pub(super) fn encode_peer(peer: &Peer) -> Vec<u8> {
+    let mut out = Vec::with_capacity(256 + peer.hello_bytes.len());
+    out.push(version_of(Table::Peer));
+    push_bytes(&mut out, &peer.hello_bytes);
+    push_bytes(&mut out, peer.name.as_str().as_bytes());
+    let sessions: Vec<&Session> = peer.session.iter().chain(&peer.previous).collect();
+    out.push(u8::try_from(sessions.len()).unwrap_or(0));
+    for session in sessions {
+        out.extend_from_slice(&session.sid);
+        out.extend_from_slice(session.ka.expose());
+        session.chain.encode_into(&mut out);
+        out.extend_from_slice(&session.made_unix_ms.to_be_bytes());
+        out.push(u8::from(session.confirm.is_some()));
+    }
+    out
+}
+
+/// `version | flags | verifier 33 | announced | order 4 | n | n x { generation | secret 32 }`.
+pub(super) fn encode_stream(stream: &HeldStream, order: usize) -> Vec<u8> {
+    let mut out = Vec::with_capacity(48 + 33 * stream.kept().len());
+    out.push(version_of(Table::Stream));
+    out.push(u8::from(stream.signed_frames) | u8::from(stream.owes_later()) << 1);
+    out.extend_from_slice(stream.verifier.as_bytes());
+    out.push(stream.announced());
+    out.extend_from_slice(&u32::try_from(order).unwrap_or(u32::MAX).to_be_bytes());
+    push_len(&mut out, stream.kept().len());
+    for (generation, secret) in stream.kept() {
+        out.push(*generation);
+        out.extend_from_slice(secret.expose());
+    }
+    out
+}
+
+/// `version | stream 4 | flags | seen 4 | tick 4`.
+pub(super) fn encode_run(run: &Run) -> Vec<u8> {
+    let mut out = vec![version_of(Table::Run)];
+    out.extend_from_slice(&run.stream.to_be_bytes());
+    out.push(u8::from(run.beaten) | u8::from(run.tick.is_some()) << 1);
+    out.extend_from_slice(&run.seen.to_be_bytes());
+    out.extend_from_slice(&run.tick.map_or(0, |(seq, _)| seq).to_be_bytes());
+    out
+}
+
+/// `version | baseline 4 | announced 4 | forged to 4 | window | reported | lost`; version 1 without `lost`.
+pub(super) fn encode_topic(state: &TopicState) -> Vec<u8> {
+    let mut out = vec![version_of(Table::Topic)];
+    for number in [state.baseline, state.announced, state.forged_to] {
+        out.extend_from_slice(&number.to_be_bytes());
+    }
+    push_ranges(&mut out, &state.window);
+    push_ranges(&mut out, &state.reported);
+    push_ranges(&mut out, &state.lost);
+    out
+}
+
+/// `n 2 | n x { gap varint | length varint }`.
+fn push_ranges(out: &mut Vec<u8>, set: &RangeSet) {
+    push_len(out, set.ranges().len());
+    let mut at = 0;
+    for &(from, to) in set.ranges() {
+        push_varint(out, from - at);
+        push_varint(out, to - from);
+        at = to;
+    }
+}
+
+pub(super) fn push_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
+    push_len(out, bytes.len());
+    out.extend_from_slice(bytes);
+}
+
+fn push_len(out: &mut Vec<u8>, len: usize) {
+    out.extend_from_slice(&u16::try_from(len).unwrap_or(u16::MAX).to_be_bytes());
+}
+
+pub(super) fn read_peer<R: CryptoRng + ?Sized>(
+    reader: &mut Reader<'_>,
+    now: Now,
+    rng: &mut R,
+) -> Result<Peer, WireError> {
+    let hello_bytes = read_bytes(reader)?;
+    let hello = Hello::decode(hello_bytes)?;
+    let name = std::str::from_utf8(read_bytes(reader)?).ok().and_then(|name| name.parse().ok());
+    let mut peer = Peer::new(hello, hello_bytes, name.ok_or(WireError::Text)?, false);
+    let mut sessions = (0..reader.u8()?).map(|_| read_session(reader, now, rng)).collect::<Result<Vec<_>, _>>()?;
+    if sessions.is_empty() || sessions.len() > 2 {
+        return Err(WireError::Range);
+    }
+    peer.previous = if sessions.len() == 2 { sessions.pop() } else { None };
+    peer.session = sessions.pop();
+    Ok(peer)
+}
+
+fn read_session<R: CryptoRng + ?Sized>(reader: &mut Reader<'_>, now: Now, rng: &mut R) -> Result<Session, WireError> {
+    let sid = reader.array()?;
+    let ka = AckKey::new(Zeroizing::new(reader.array()?));
+    let chain = ChainReceiver::decode(sid, reader)?;
+    let made_unix_ms = reader.u64()?;
+    let confirming = reader.u8()? != 0;
+    Ok(Session::restored(sid, ka, chain, made_unix_ms, confirming, now, rng))
+}
+
+pub(super) fn read_stream(id: PeerId, stream: u32, reader: &mut Reader<'_>) -> Result<(u32, HeldStream), WireError> {
+    let flags = reader.u8()?;
+    let verifier = StreamVerifier::from_bytes(&reader.array()?)?;
+    let announced = reader.u8()?;
+    let order = reader.u32()?;
+    let mut kept = std::collections::VecDeque::new();
+    for _ in 0..reader.u16()? {
+        kept.push_back((reader.u8()?, GenerationSecret::new(Zeroizing::new(reader.array()?))));
+    }
+    let mut held = HeldStream::restored(id, stream, verifier, announced, kept);
+    held.signed_frames = flags & 1 != 0;
+    held.owed = flags & 2 != 0;
+    Ok((order, held))
+}
+
+pub(super) fn read_run(id: PeerId, reader: &mut Reader<'_>) -> Result<Run, WireError> {
+    let mut run = Run::new(id, reader.u32()?, 0);
+    let flags = reader.u8()?;
+    run.beaten = flags & 1 != 0;
+    run.seen = reader.u32()?;
+    let tick = reader.u32()?;
+    run.tick = (flags & 2 != 0).then_some((tick, 0));
+    Ok(run)
+}
+
+pub(super) fn read_topic(version: u8, reader: &mut Reader<'_>) -> Result<TopicState, WireError> {
+    let mut state = TopicState {
+        baseline: reader.u32()?,
+        announced: reader.u32()?,
+        forged_to: reader.u32()?,
+        ..TopicState::default()
+    };
+    state.window = read_ranges(reader)?;
+    state.reported = read_ranges(reader)?;
+    if version > 1 {
+        state.lost = read_ranges(reader)?;
+        return Ok(state);
+    }
+    // What had come stayed in the set of what was told.
+    for &(from, to) in state.window.ranges() {
+        state.reported.remove(from, to);
+    }
+    Ok(state)
+}
+
+fn read_ranges(reader: &mut Reader<'_>) -> Result<RangeSet, WireError> {
+    let mut set = RangeSet::default();
+    let mut at = 0_u32;
+    for _ in 0..reader.u16()? {
+        let from = at.checked_add(reader.varint()?).ok_or(WireError::Range)?;
+        at = from.checked_add(reader.varint()?).ok_or(WireError::Range)?;
+        set.insert(from, at);
+    }
+    Ok(set)
+}
+
+pub(super) fn read_bytes<'a>(reader: &mut Reader<'a>) -> Result<&'a [u8], WireError> {
+    let length = usize::from(reader.u16()?);
+    reader.take(length)
+}

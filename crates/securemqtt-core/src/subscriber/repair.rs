@@ -1,0 +1,162 @@
+//! Repair: what is missing of a publisher is asked for again, a bounded part at a time.
+
+use std::collections::{BTreeSet, HashMap};
+use std::ops::Bound;
+
+use rand_core::CryptoRng;
+
+use super::reports::Entry;
+use super::topics::{Range, count};
+use super::{Output, Subscriber};
+use crate::Now;
+use crate::identity::PeerId;
+use crate::ranges::RangeSet;
+
+/// Numbers that are asked for at a time, of one publisher.
+const MAX_ASKED: u32 = 500;
+/// Topics that are looked at for one round.
+const MAX_TOPICS: usize = 2 * MAX_ASKED as usize;
+/// What another subscriber has asked for meanwhile need not be asked for: the first question waits up to this long.
+const FIRST_MS: u64 = 1_000;
+/// What was asked for and has not come is asked for again after this; the wait doubles while nothing comes.
+const AGAIN_MS: (u64, u64) = (5_000, 60_000);
+
+/// A topic of a run.
+type Place = ([u8; 5], String);
+
+/// What is wanted again of one publisher.
+#[derive(Debug, Default)]
+pub(super) struct Repair {
+    /// Topics of which something is wanted, or was.
+    wanted: BTreeSet<Place>,
+    /// The next round goes on behind this one.
+    cursor: Option<Place>,
+    /// What was asked for and has not come.
+    asked: HashMap<Place, RangeSet>,
+    outstanding: u64,
+    /// Whether anything has come since it was asked for.
+    progress: bool,
+    tries: u32,
+    due_ms: Option<u64>,
+}
+
+impl Repair {
+    /// When to ask next.
+    pub(super) fn due_ms(&self) -> Option<u64> {
+        self.due_ms
+    }
+
+    /// Something of a topic is wanted again.
+    pub(super) fn want<R: CryptoRng + ?Sized>(&mut self, run: [u8; 5], topic: &str, now_ms: u64, rng: &mut R) {
+        self.wanted.insert((run, topic.to_owned()));
+        if self.due_ms.is_none() {
+            self.due_ms = Some(now_ms + u64::from(rng.next_u32()) % FIRST_MS);
+        }
+    }
+
+    /// Some numbers have come, or were given up. Whether that was all that had been asked for.
+    pub(super) fn settle(&mut self, run: [u8; 5], topic: &str, (from, to): Range, now_ms: u64) -> bool {
+        if self.outstanding == 0 {
+            return false;
+        }
+        let Some(asked) = self.asked.get_mut(&(run, topic.to_owned())) else { return false };
+        let settled = count(&asked.overlap(from, to));
+        asked.remove(from, to);
+        self.outstanding = self.outstanding.saturating_sub(settled);
+        self.progress |= settled > 0;
+        if self.outstanding > 0 {
+            return false;
+        }
+        self.asked.clear();
+        self.due_ms = Some(now_ms);
+        true
+    }
+
+    /// The topics of the next round, from behind the last one that was asked about.
+    fn round(&self) -> Vec<Place> {
+        let behind = self.cursor.clone().map_or(Bound::Unbounded, Bound::Excluded);
+        let upto = self.cursor.clone().map_or(Bound::Excluded(([0; 5], String::new())), Bound::Included);
+        let first = self.wanted.range((behind, Bound::Unbounded));
+        first.chain(self.wanted.range((Bound::Unbounded, upto))).take(MAX_TOPICS).cloned().collect()
+    }
+
+    /// Takes note of what a report asks for.
+    pub(super) fn note_asked(&mut self, entries: &[Entry]) {
+        for Entry { topic, report } in entries {
+            let Some(topic) = topic.as_ref().filter(|_| !report.missing.is_empty()) else { continue };
+            let asked = self.asked.entry((report.run, topic.clone())).or_default();
+            for &(from, to) in &report.missing {
+                self.outstanding += count(&asked.missing(from, to, usize::MAX));
+                asked.insert(from, to);
+            }
+        }
+    }
+
+    /// Waits for what has been asked for.
+    pub(super) fn wait<R: CryptoRng + ?Sized>(&mut self, now_ms: u64, rng: &mut R) {
+        let wait = (AGAIN_MS.0 << self.tries.min(4)).min(AGAIN_MS.1);
+        self.due_ms = Some(now_ms + wait + u64::from(rng.next_u32()) % (wait / 4));
+    }
+
+    /// The wait is over, or all has come.
+    fn begin_round(&mut self) {
+        self.tries = if self.progress || self.outstanding == 0 { 0 } else { self.tries + 1 };
+        self.progress = false;
+        self.asked.clear();
+        self.outstanding = 0;
+    }
+}
+
+impl Subscriber {
+    /// Asks a publisher for some of what is missing.
+    pub(super) fn ask_again<R: CryptoRng + ?Sized>(&mut self, id: PeerId, now: Now, rng: &mut R, out: &mut Output) {
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        peer.repair.begin_round();
+        let round = peer.repair.round();
+        let mut left = MAX_ASKED;
+        let mut entries = Vec::new();
+        let mut settled = Vec::new();
+        for place in round {
+            if left == 0 {
+                break;
+            }
+            let Some(entry) = self.wanted_entry(id, &place, left) else {
+                settled.push(place);
+                continue;
+            };
+            left -= u32::try_from(count(&entry.report.missing)).unwrap_or(left).min(left);
+            if !entry.report.missing.is_empty() {
+                entries.push(entry);
+            }
+        }
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        for place in settled {
+            peer.repair.wanted.remove(&place);
+        }
+        if peer.repair.wanted.is_empty() {
+            peer.repair.due_ms = None;
+            return;
+        }
+        let sent = self.send_reports(id, &entries, now, out);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let last = entries[..sent].last().and_then(|entry| Some((entry.report.run, entry.topic.clone()?)));
+        if last.is_none() {
+            // Over the rate, or all that is wanted lies above a gap that may still fill.
+            peer.repair.due_ms = Some(now.mono_ms + 20 + u64::from(rng.next_u32()) % 1_000);
+            return;
+        }
+        peer.repair.cursor = last;
+        peer.repair.note_asked(&entries[..sent]);
+        peer.repair.wait(now.mono_ms, rng);
+    }
+
+    /// What to say of a topic that is wanted; `None` when nothing of it is wanted any more.
+    fn wanted_entry(&self, id: PeerId, place: &Place, limit: u32) -> Option<Entry> {
+        let (run, topic) = place;
+        let state = self.find_run(id, *run)?.topics.get(topic)?;
+        if !self.wants(topic) || state.is_settled() {
+            return None;
+        }
+        Some(Entry::of(*run, topic, state, limit))
+    }
+}

@@ -1,0 +1,298 @@
+//! One topic of a run: what was accepted of it, what was told of it, and where the publisher says it stands.
+//!
+//! A number below what is announced, and not below the baseline, is in the window (it came), in `reported` (told as
+//! missing, and wanted again), in `lost` (told as lost), or in none of them: then nothing has been told of it yet.
+
+use crate::ledger::{Leaf, Ledger};
+use crate::primitives::AeadKey;
+use crate::ranges::RangeSet;
+use crate::wire::{TopicHash, TopicReport};
+
+/// A half-open range of sequence numbers.
+pub(super) type Range = (u32, u32);
+
+/// One topic of a run.
+#[derive(Debug, Default)]
+pub(super) struct TopicState {
+    /// What was accepted.
+    pub(super) window: RangeSet,
+    /// What was accepted lately, byte for byte.
+    pub(super) ledger: Ledger,
+    /// What was told as missing, has not come, and may still be sent again.
+    pub(super) reported: RangeSet,
+    /// What was told as lost and has not come.
+    pub(super) lost: RangeSet,
+    /// Below this nothing is missed: it was sent before we could read it.
+    pub(super) baseline: u32,
+    /// A gap that a tick has shown: (report at, up to this number).
+    pub(super) gap: Option<(u64, u32)>,
+    /// The window's end when the tick before was checked, and when that was.
+    pub(super) ahead: Option<Ahead>,
+    /// What the last signed tick said: everything below has been sealed.
+    pub(super) announced: u32,
+    /// By the signed ticks of this process: below this the publisher can send nothing again.
+    pub(super) first_kept: u32,
+    /// Whether it is in the list of what has changed.
+    pub(super) dirty: bool,
+    /// Up to here forgeries have been reported.
+    pub(super) forged_to: u32,
+    pub(super) key: Option<Box<(u8, AeadKey)>>,
+}
+
+/// Frames that were accepted and not announced yet.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ahead {
+    pub(super) end: u32,
+    pub(super) at_ms: u64,
+}
+
+/// A frame that verified.
+pub(super) struct OpenedFrame {
+    pub(super) from: u32,
+    pub(super) readings: Vec<Vec<u8>>,
+    /// What is to be told, if it did not come in its turn.
+    pub(super) told: Option<Box<Told>>,
+    /// Whether its topic has to go on the list of what has changed.
+    pub(super) first_change: bool,
+}
+
+/// What is to be told of a topic, in this order.
+#[derive(Debug, Default)]
+pub(super) struct Told {
+    pub(super) missing: Vec<Range>,
+    pub(super) late: Vec<Range>,
+    /// How many of the late ones had been given up as lost.
+    pub(super) found: u64,
+    pub(super) lost: Vec<Range>,
+}
+
+impl Told {
+    pub(super) fn is_empty(&self) -> bool {
+        self.missing.is_empty() && self.late.is_empty() && self.lost.is_empty()
+    }
+}
+
+/// How many numbers there are in some ranges.
+pub(super) fn count(ranges: &[Range]) -> u64 {
+    ranges.iter().map(|(from, to)| u64::from(to - from)).sum()
+}
+
+impl TopicState {
+    /// Marks it as changed; whether it has to go on the list.
+    pub(super) fn note_change(&mut self) -> bool {
+        !std::mem::replace(&mut self.dirty, true)
+    }
+
+    /// Takes note of a frame that verified.
+    pub(super) fn mark(&mut self, from: u32, to: u32, leaf: Leaf, readings: Vec<Vec<u8>>) -> OpenedFrame {
+        let mut told = Told::default();
+        if from < self.front() || !self.reported.is_empty() || !self.lost.is_empty() {
+            self.find(from, to, &mut told);
+        }
+        if let Some((from, to)) = self.window.insert(from, to) {
+            self.give_up(from, to, &mut told);
+        }
+        self.ledger.note(from, to, leaf);
+        let told = (!told.is_empty()).then(|| Box::new(told));
+        OpenedFrame { from, readings, told, first_change: self.note_change() }
+    }
+
+    /// What has come out of its turn: below others, or after it was told as missing or lost.
+    fn find(&mut self, from: u32, to: u32, told: &mut Told) {
+        if from < self.front() {
+            told.missing = self.untold(from.max(self.baseline), to);
+        }
+        let lost = self.lost.overlap(from, to);
+        told.found = count(&lost);
+        let mut late = RangeSet::default();
+        for (from, to) in self.reported.overlap(from, to).into_iter().chain(lost).chain(told.missing.iter().copied()) {
+            late.insert(from, to);
+        }
+        told.late = late.ranges().to_vec();
+        self.reported.remove(from, to);
+        self.lost.remove(from, to);
+    }
+
+    /// One past the highest number that was accepted and is not known to be an insider's.
+    fn front(&self) -> u32 {
+        let forged = |start: u32| start >= self.announced && start < self.forged_to;
+        self.window.ranges().iter().rev().find(|(start, _)| !forged(*start)).map_or(0, |&(_, end)| end)
+    }
+
+    /// The missing numbers in `from..to` of which nothing was told.
+    pub(super) fn untold(&self, from: u32, to: u32) -> Vec<Range> {
+        let missing = self.window.missing(from, to, usize::MAX).into_iter();
+        let unreported = missing.flat_map(|(from, to)| self.reported.missing(from, to, usize::MAX));
+        unreported.flat_map(|(from, to)| self.lost.missing(from, to, usize::MAX)).collect()
+    }
+
+    /// Whether something is missing below `to` of which nothing was told.
+    pub(super) fn has_untold(&self, to: u32) -> bool {
+        let from = self.baseline.min(to);
+        !self.window.contains(from, to) && !self.untold(from, to).is_empty()
+    }
+
+    /// The numbers below `to` that are told as missing from now on, at most `limit` ranges. The gap stays open when
+    /// there are more.
+    pub(super) fn newly_missing(&mut self, to: u32, limit: usize) -> Vec<Range> {
+        let mut fresh = self.untold(self.baseline, to);
+        if fresh.len() <= limit {
+            self.gap = None;
+        }
+        fresh.truncate(limit);
+        for &(from, to) in &fresh {
+            self.reported.insert(from, to);
+        }
+        fresh
+    }
+
+    /// Gives up what the publisher can no longer send again, of what was told as missing.
+    pub(super) fn lose(&mut self) -> Vec<Range> {
+        let gone = self.reported.overlap(0, self.first_kept);
+        for &(from, to) in &gone {
+            self.reported.remove(from, to);
+            self.lost.insert(from, to);
+        }
+        gone
+    }
+
+    /// Numbers that did not come and will not be accepted any more.
+    fn give_up(&mut self, from: u32, to: u32, told: &mut Told) {
+        let unreported = self.reported.missing(from, to, usize::MAX).into_iter();
+        told.missing.extend(unreported.flat_map(|(from, to)| self.lost.missing(from, to, usize::MAX)));
+        told.lost.extend(self.lost.missing(from, to, usize::MAX));
+        self.reported.remove(from, to);
+        self.lost.remove(from, to);
+    }
+
+    /// Gives up everything that has not come: the topic is about to be forgotten.
+    pub(super) fn give_up_all(&mut self) -> Told {
+        let mut told = Told::default();
+        for (from, to) in self.window.missing(self.baseline, self.announced, usize::MAX) {
+            self.give_up(from, to, &mut told);
+        }
+        told
+    }
+
+    /// What is wanted again.
+    fn wanted_again(&self) -> impl Iterator<Item = Range> {
+        // A set of too many ranges has closed some: what is in the window is wanted by nobody.
+        self.reported.ranges().iter().flat_map(|&(from, to)| self.window.missing(from, to, usize::MAX))
+    }
+
+    /// Whether nothing is wanted again.
+    pub(super) fn is_settled(&self) -> bool {
+        self.wanted_again().next().is_none()
+    }
+
+    /// What a report says of it: `next`, and below it what is wanted again, at most `limit` numbers.
+    ///
+    /// A number that is missing and may only be late is not asked for: `next` stays below it.
+    pub(super) fn report(&self, run: [u8; 5], topic: TopicHash, limit: u32) -> TopicReport {
+        let untold = self.untold(self.baseline, self.announced).first().map(|(from, _)| *from);
+        let mut report = TopicReport { run, topic, next: untold.unwrap_or(self.announced), missing: Vec::new() };
+        let mut left = limit;
+        for (from, to) in self.wanted_again().take_while(|(from, _)| untold.is_none_or(|untold| *from < untold)) {
+            let upto = to.min(from.saturating_add(left));
+            if from < upto {
+                report.missing.push((from, upto));
+            }
+            if upto < to {
+                report.next = upto;
+                break;
+            }
+            left -= upto - from;
+        }
+        report
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn topic(accepted: &[Range], announced: u32) -> TopicState {
+        let mut state = TopicState { announced, ..TopicState::default() };
+        for &(from, to) in accepted {
+            state.mark(from, to, [0; 16], Vec::new());
+        }
+        state
+    }
+
+    fn mark(state: &mut TopicState, from: u32, to: u32) -> Told {
+        state.mark(from, to, [0; 16], Vec::new()).told.map(|told| *told).unwrap_or_default()
+    }
+
+    #[test]
+    fn what_comes_below_others_is_told_as_missing_and_then_as_late() {
+        let mut state = topic(&[(0, 3), (5, 6)], 0);
+        let told = mark(&mut state, 3, 4);
+        assert_eq!((told.missing, told.late, told.found), (vec![(3, 4)], vec![(3, 4)], 0));
+        assert!(mark(&mut state, 6, 9).is_empty(), "in its turn");
+        state.baseline = 5;
+        assert!(mark(&mut state, 4, 5).is_empty(), "from before we could read");
+    }
+
+    #[test]
+    fn what_an_insider_put_far_ahead_makes_nothing_late_once_it_is_flagged() {
+        let mut state = topic(&[(0, 3), (1_000, 1_001)], 3);
+        assert!(!mark(&mut state, 3, 4).is_empty());
+        state.forged_to = 1_001;
+        assert!(mark(&mut state, 4, 5).is_empty());
+    }
+
+    #[test]
+    fn each_number_is_told_once_and_found_again() {
+        let mut state = topic(&[(0, 3), (5, 6), (9, 10)], 12);
+        assert!(state.has_untold(12));
+        assert_eq!(state.newly_missing(12, 2), [(3, 5), (6, 9)], "no more than so many at a time");
+        assert!(state.has_untold(12));
+        assert_eq!(state.newly_missing(12, 2), [(10, 12)]);
+        assert!(!state.has_untold(12) && !state.is_settled());
+        state.first_kept = 7;
+        assert_eq!(state.lose(), [(3, 5), (6, 7)]);
+        assert_eq!(state.lose(), []);
+        let told = mark(&mut state, 4, 5);
+        assert_eq!((told.missing, told.late, told.found), (vec![], vec![(4, 5)], 1));
+        let told = mark(&mut state, 6, 8);
+        assert_eq!((told.missing, told.late, told.found), (vec![], vec![(6, 8)], 1));
+        let told = state.give_up_all();
+        assert_eq!((told.missing, told.lost), (vec![], vec![(8, 9), (10, 12)]), "what was lost is not lost again");
+        assert!(mark(&mut topic(&[(0, 3)], 12), 3, 4).is_empty());
+    }
+
+    #[test]
+    fn a_report_lists_what_is_wanted_below_its_next() {
+        let mut state = topic(&[(0, 3), (5, 6), (9, 10)], 12);
+        let report = |state: &TopicState, limit| {
+            let report = state.report([1; 5], [2; 8], limit);
+            (report.next, report.missing)
+        };
+        assert_eq!(report(&state, 100), (3, vec![]), "what may only be late is not asked for");
+        state.newly_missing(9, 9);
+        assert_eq!(report(&state, 100), (10, vec![(3, 5), (6, 9)]));
+        state.newly_missing(12, 9);
+        assert_eq!(report(&state, 100), (12, vec![(3, 5), (6, 9), (10, 12)]));
+        assert_eq!(report(&state, 5), (10, vec![(3, 5), (6, 9)]), "no more than so many numbers");
+        assert_eq!(report(&state, 3), (7, vec![(3, 5), (6, 7)]));
+        assert_eq!(report(&state, 0), (3, vec![]));
+        state.first_kept = 8;
+        state.lose();
+        assert_eq!(report(&state, 100), (12, vec![(8, 9), (10, 12)]), "what is lost is not wanted any more");
+    }
+
+    #[test]
+    fn a_window_that_closes_a_gap_gives_it_up_and_says_so_once() {
+        let mut state = topic(&[(0, 1)], 2);
+        assert_eq!(state.newly_missing(2, 9), [(1, 2)]);
+        let mut told = Told::default();
+        for n in 1..600 {
+            let more = mark(&mut state, 2 * n, 2 * n + 1);
+            told.missing.extend(more.missing);
+            told.lost.extend(more.lost);
+        }
+        assert_eq!((told.missing[0], told.lost[0]), ((3, 4), (1, 2)));
+        assert_eq!((told.missing.len() + 1, told.lost.len()), (88, 88));
+        assert!(state.reported.is_empty());
+    }
+}
