@@ -30,10 +30,10 @@ impl Actor {
     }
 
     /// A publisher reads from an open pipe, a subscriber writes to its file.
-    pub(super) fn start(&mut self, server: &Server, more: &[&str]) {
+    pub(super) fn start(&mut self, server: &Server) {
         assert!(self.running.is_none(), "{} runs", self.party.name);
         let (address, password) = server.address();
-        let program = self.party.program().args(address).args(["--retry-max", "200ms"]).args(more);
+        let program = self.party.program().args(address).args(["--retry-max", "200ms"]);
         let program = if self.party.publishes() {
             program
                 .args(["-l", "--tick-every", "1s"])
@@ -116,7 +116,7 @@ pub(super) struct Cast {
 
 impl Cast {
     /// All are connected and have exchanged keys.
-    pub(super) fn meet(server: &Server, said: &Said, publisher_arguments: &[&str]) -> Self {
+    pub(super) fn meet(server: &Server, said: &Said) -> Self {
         // A name of its own, and a topic made of it: what the broker has kept of others is nobody's business here.
         static COUNT: AtomicU32 = AtomicU32::new(1);
         let name = format!("ward-{}", COUNT.fetch_add(1, Ordering::SeqCst));
@@ -128,10 +128,10 @@ impl Cast {
         let [mut publisher, mut station, mut witness] =
             [publisher, station, witness].map(|party| Actor::new(party, said));
         for subscriber in [&mut station, &mut witness] {
-            subscriber.start(server, &[]);
+            subscriber.start(server);
             subscriber.wait_for("Connected to broker");
         }
-        publisher.start(server, publisher_arguments);
+        publisher.start(server);
         for subscriber in [&mut station, &mut witness] {
             subscriber.wait_for(KEYED);
         }

@@ -57,20 +57,20 @@ pub(super) fn unexpected<'a>(said: &'a [String], step: &Step) -> Vec<&'a String>
 }
 
 fn a_hundred_readings_in_order(server: &mut Server, said: &Said) {
-    let mut cast = Cast::meet(server, said, &[]);
+    let mut cast = Cast::meet(server, said);
     cast.publish(100);
     cast.arrives();
     cast.ends_in_order();
 }
 
 fn a_subscriber_that_restarts(server: &mut Server, said: &Said) {
-    let mut cast = Cast::meet(server, said, &[]);
+    let mut cast = Cast::meet(server, said);
     cast.publish(10);
     cast.arrives();
     assert_eq!(cast.station.end(), 0);
     cast.publish(50);
     cast.is_published();
-    cast.station.start(server, &[]);
+    cast.station.start(server);
     cast.station.wait_for(KEPT);
     cast.arrives();
     assert_eq!(cast.publisher.has_said(EXCHANGED), 2, "one handshake for each subscriber");
@@ -78,11 +78,11 @@ fn a_subscriber_that_restarts(server: &mut Server, said: &Said) {
 }
 
 fn a_publisher_that_restarts(server: &mut Server, said: &Said) {
-    let mut cast = Cast::meet(server, said, &[]);
+    let mut cast = Cast::meet(server, said);
     cast.publish(10);
     cast.arrives();
     assert_eq!(cast.publisher.end(), 0);
-    cast.publisher.start(server, &[]);
+    cast.publisher.start(server);
     cast.publisher.wait_for(KEPT);
     cast.publish(50);
     cast.arrives();
@@ -92,7 +92,7 @@ fn a_publisher_that_restarts(server: &mut Server, said: &Said) {
 }
 
 fn a_subscriber_that_is_revoked(server: &mut Server, said: &Said) {
-    let mut cast = Cast::meet(server, said, &[]);
+    let mut cast = Cast::meet(server, said);
     cast.publish(10);
     cast.arrives();
     let revoked = cast.station.lines();
@@ -111,19 +111,24 @@ fn a_subscriber_that_is_revoked(server: &mut Server, said: &Said) {
 }
 
 fn a_stream_that_changes(server: &mut Server, said: &Said) {
-    let mut cast = Cast::meet(server, said, &["--rotate-every", "2s"]);
-    let deadline = Instant::now() + PATIENCE;
-    while cast.publisher.has_said(ROTATED) < 2 {
-        assert!(Instant::now() < deadline, "the stream does not change");
-        cast.publish(1);
-        thread::sleep(Duration::from_millis(20));
+    let mut cast = Cast::meet(server, said);
+    for change in 1..=2 {
+        // Under way while it changes.
+        cast.publish(200);
+        cast.publisher.party.command(&["rotate"]);
+        let deadline = Instant::now() + PATIENCE;
+        while cast.publisher.has_said(ROTATED) < change {
+            assert!(Instant::now() < deadline, "the stream does not change");
+            cast.publish(1);
+            thread::sleep(Duration::from_millis(5));
+        }
     }
     cast.arrives();
     cast.ends_in_order();
 }
 
 fn a_broker_that_is_killed(server: &mut Server, said: &Said) {
-    let mut cast = Cast::meet(server, said, &[]);
+    let mut cast = Cast::meet(server, said);
     cast.publish(100);
     // Some are there, and some are anywhere.
     cast.station.has(10);
@@ -138,13 +143,13 @@ fn a_broker_that_is_killed(server: &mut Server, said: &Said) {
 }
 
 fn a_subscriber_that_was_away_for_too_long(server: &mut Server, said: &Said) {
-    let mut cast = Cast::meet(server, said, &[]);
+    let mut cast = Cast::meet(server, said);
     cast.publish(10);
     cast.arrives();
     assert_eq!(cast.station.end(), 0);
     cast.publish(2_000);
     cast.is_published();
-    cast.station.start(server, &[]);
+    cast.station.start(server);
     cast.arrives();
     cast.ends_each_once();
 }
