@@ -28,7 +28,9 @@ mod matrix {
     mod cast;
     /// A connection by hand, to see that a broker is ready.
     mod connack;
-    /// What a broker cannot do, why, and how that shows.
+    /// What a process listens on.
+    mod loopback;
+    /// What a broker does by its own nature, against what is asked of it.
     mod quirks;
     /// One test for each broker and version of MQTT.
     mod runs;
@@ -36,6 +38,8 @@ mod matrix {
     mod server;
     /// What is asked of every broker, step by step.
     mod set;
+    /// One step under way: what its programs say and put out.
+    mod stage;
     /// What was found, as rows of the README's table.
     mod table;
 }

@@ -134,7 +134,10 @@ pub(super) const EJABBERD: Recipe = Recipe {
         // A queue like Mosquitto's, not 5,000: both overflow on the same readings.
         let listen = format!("listen:\n  -\n    module: mod_mqtt\n    ip: {HOST}\n    port: {port}\n");
         let modules = "modules:\n  mod_mqtt:\n    max_queue: 1000\n";
-        place.write("ejabberd.yml", &format!("hosts: [localhost]\nauth_method: internal\n{listen}{modules}"));
+        place.write(
+            "ejabberd.yml",
+            &format!("hosts: [localhost]\nauth_method: internal\nacme:\n  auto: false\n{listen}{modules}"),
+        );
         let (user, password) = EJABBERD_ACCOUNT;
         let (name, host) = user.split_once('@').unwrap();
         let register = format!("ejabberd_auth:try_register(<<\"{name}\">>, <<\"{host}\">>, <<\"{password}\">>).");
@@ -157,7 +160,7 @@ const EJABBERD_ACCOUNT: Account = ("ward@localhost", "a-password");
 /// It has a listener of its own for each version.
 pub(super) const RUMQTTD: Recipe = Recipe {
     name: "rumqttd",
-    get: "cargo install rumqttd --locked",
+    get: "cargo install rumqttd",
     program: || find("rumqttd"),
     companion: None,
     command: |program, place| {

@@ -10,7 +10,9 @@ use tempfile::TempDir;
 
 use super::brokers::{Place, Recipe};
 use super::connack::{Mqtt, takes_a_client};
-use crate::broker::free_port;
+use super::loopback::open_to_others;
+use crate::broker::{HOST, free_port};
+use crate::process::Program;
 
 /// RabbitMQ takes a quarter of a minute on an idle machine.
 const STARTS_WITHIN: Duration = Duration::from_secs(180);
@@ -63,14 +65,18 @@ impl Server {
         (self.recipe.version)(&(self.recipe.program)().unwrap(), &self.log())
     }
 
-    /// What both programs need to reach it, and the environment with the password.
-    pub(super) fn address(&self) -> (Vec<String>, Option<&'static str>) {
-        let (user, password) = self.recipe.account.unzip();
-        let mut arguments = vec!["-h", crate::broker::HOST, "-V", self.mqtt.flag()];
-        arguments.extend(user.iter().flat_map(|user| ["-u", user]));
-        let mut arguments: Vec<String> = arguments.into_iter().map(str::to_owned).collect();
-        arguments.extend(["-p".to_owned(), self.port.to_string()]);
-        (arguments, password)
+    /// A program that is told where it is, and who may connect.
+    pub(super) fn reached_by(&self, program: Program) -> Program {
+        self.reached_in(self.mqtt, program)
+    }
+
+    /// The same, in whatever version.
+    pub(super) fn reached_in(&self, mqtt: Mqtt, program: Program) -> Program {
+        let program = program.args(["-h", HOST, "-p", &self.port.to_string(), "-V", mqtt.flag()]);
+        match self.recipe.account {
+            Some((user, password)) => program.args(["-u", user]).env("SECUREMQTT_PASSWORD", password),
+            None => program,
+        }
     }
 
     pub(super) fn kill(&mut self) {
@@ -101,6 +107,10 @@ impl Server {
         // What answers is our own process, and not one that had the port before.
         let ended = self.process.as_mut().unwrap().try_wait().unwrap();
         assert!(ended.is_none(), "{} ended: {ended:?}\n{}", self.name(), self.log());
+        for process in [&self.process, &self.companion].into_iter().flatten() {
+            let open = open_to_others(process.id());
+            assert!(open.is_empty(), "{} listens beyond loopback: {open:?}", self.name());
+        }
     }
 
     fn place(&self) -> Place<'_> {

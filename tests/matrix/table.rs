@@ -28,7 +28,7 @@ pub(super) fn print(server: &Server, found: &[(&Step, Found)]) {
     };
     let cells: Vec<String> = found.iter().map(cell).collect();
     let reasons: String = found.iter().filter_map(why).collect();
-    let text = format!("matrix: | {name} {version} | {mqtt} | {} |\n{reasons}", cells.join(" | "));
+    let text = format!("\nmatrix: | {name} {version} | {mqtt} | {} |\n{reasons}", cells.join(" | "));
     // In one piece, and not through the test runner, which would swallow it.
     let _ = std::io::stderr().write_all(text.as_bytes());
 }
