@@ -1,4 +1,5 @@
-use std::fs;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -7,8 +8,8 @@ use tempfile::TempDir;
 
 use crate::broker::{Broker, Setup};
 use crate::eavesdropper::{Eavesdropper, Heard};
-use crate::parties::{EXCHANGED, KEYED, Party, RAW, introduced, reading, readings};
-use crate::process::{PATIENCE, Running};
+use crate::parties::{EXCHANGED, KEPT, KEYED, Party, RAW, introduced, reading, readings};
+use crate::process::{PATIENCE, Program, Running};
 use crate::tail::{
     LOOK, STRACE, can_trace, dying_at, end, lines, patient_broker, wait_for_lines, wait_until_empty, writing,
 };
@@ -220,6 +221,37 @@ fn marked_after(ending: &str) -> bool {
 fn a_pipe_is_told_what_may_come_again_after_a_kill() {
     assert!(marked_after("KILL"));
     assert!(!marked_after("INT"));
+}
+
+/// Both with state that is sealed at rest: sessions go on over restarts as any other's.
+#[test]
+fn sealed_state_is_taken_up_again_by_both() {
+    let Some(broker) = patient_broker() else { return };
+    let (publisher, subscriber) = introduced();
+    let sealed = |party: &Party, program: Program| {
+        let key = party.state().join("key");
+        fs::write(&key, [party.id.as_bytes(), &[7; 32]].concat()).unwrap();
+        fs::set_permissions(&key, Permissions::from_mode(0o600)).unwrap();
+        program.args(["--state-key-file", key.to_str().unwrap()])
+    };
+    let eavesdropper = Eavesdropper::listen(&broker);
+    for run in 0..3 {
+        let mut reading_on = sealed(&subscriber, subscriber.at(&broker).args(RAW)).start();
+        reading_on.wait_for("Connected to broker");
+        let mut publishing = sealed(&publisher, publisher.at(&broker).args(["-l"])).open_input().start();
+        publishing.wait_for(if run == 0 { EXCHANGED } else { KEPT });
+        publishing.type_line(&reading(run));
+        reading_on.wait_for(&reading(run));
+        publishing.close_input();
+        assert_eq!(publishing.wait_exit(PATIENCE), 0, "{}", publishing.output());
+        assert_eq!(reading_on.interrupt(), 0, "{}", reading_on.output());
+        assert_eq!(reading_on.stdout(), [reading(run)]);
+    }
+    assert_eq!(requests(&eavesdropper), 1, "the keys of the first run were enough");
+    for party in [&publisher, &subscriber] {
+        let mut refused = party.at(&broker).start();
+        assert_eq!(refused.wait_exit(PATIENCE), 78, "{}", refused.output());
+    }
 }
 
 #[test]

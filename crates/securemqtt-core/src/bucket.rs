@@ -26,15 +26,23 @@ impl TokenBucket {
 
     /// Takes a token, if there is one.
     pub fn take(&mut self, now_ms: u64) -> bool {
+        self.take_up_to(1, now_ms) == 1
+    }
+
+    /// Takes so many tokens, or as many as there are; returns how many.
+    pub fn take_up_to(&mut self, count: u32, now_ms: u64) -> u32 {
+        let taken = count.min(self.level(now_ms));
+        self.level -= u64::from(taken) * TOKEN;
+        taken
+    }
+
+    /// How many tokens there are.
+    pub fn level(&mut self, now_ms: u64) -> u32 {
         let elapsed = now_ms.saturating_sub(self.at_ms);
         let full = u64::from(self.size) * TOKEN;
         self.level = self.level.saturating_add(elapsed.saturating_mul(u64::from(self.per_minute))).min(full);
         self.at_ms = self.at_ms.max(now_ms);
-        if self.level < TOKEN {
-            return false;
-        }
-        self.level -= TOKEN;
-        true
+        u32::try_from(self.level / TOKEN).unwrap_or(u32::MAX)
     }
 }
 
@@ -49,6 +57,14 @@ mod tests {
         assert_eq!(burst, 3);
         let later = (1..=40).filter(|n| bucket.take(1000 + n * 100)).count();
         assert_eq!(later, 8, "2 a second for 4 seconds");
+    }
+
+    #[test]
+    fn many_are_taken_as_far_as_there_are_some() {
+        let mut bucket = TokenBucket::new(500, 250);
+        assert_eq!((bucket.take_up_to(300, 0), bucket.level(0)), (300, 200));
+        assert_eq!((bucket.take_up_to(300, 0), bucket.take_up_to(1, 0)), (200, 0));
+        assert_eq!((bucket.level(100), bucket.take_up_to(300, 1_000), bucket.level(1_000)), (25, 250, 0));
     }
 
     #[test]

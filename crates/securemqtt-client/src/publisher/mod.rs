@@ -4,8 +4,10 @@
 //! here waits but [`Publisher::next`], which drives everything.
 
 mod backlog;
+mod finish;
 mod gate;
 mod send;
+mod settle;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -22,9 +24,9 @@ use zeroize::Zeroizing;
 use crate::clock::{Clock, OsRng, rng};
 use crate::error::ClientError;
 use crate::mqtt::{BrokerOptions, LinkError, LinkEvent};
-use crate::notice::{Notice, Trouble, remember};
+use crate::notice::{Notice, Trouble};
 use crate::pump::{Pump, Wake};
-use crate::state::{Loaded, PeersFile, StateError, Store, StoreEvent};
+use crate::state::{Loaded, PeersFile, StateError, Store};
 use backlog::{Backlog, Wanted};
 use gate::{Gate, Held};
 
@@ -216,60 +218,6 @@ impl Publisher {
         tokio::time::timeout(patience, stored).await.is_ok()
     }
 
-    /// From now on every tick asks for reports, until all subscribers have reported everything.
-    pub fn confirm_all(&mut self) {
-        self.engine.confirm_all();
-    }
-
-    /// From now on [`Publisher::next`] also tells when the broker or a subscriber has acknowledged something.
-    pub fn watch(&mut self) {
-        self.watches = true;
-    }
-
-    /// Whether the broker has everything that was published.
-    pub fn is_drained(&self) -> bool {
-        self.backlog.is_done() && self.gate.frames().0 == 0
-    }
-
-    /// Ends cleanly: the last tick, what the broker still had for us, then DISCONNECT; for at most `patience`.
-    ///
-    /// # Errors
-    /// If the state cannot be stored.
-    pub async fn finish(mut self, patience: Duration) -> Result<Vec<Trouble>, ClientError> {
-        self.engine.finish(self.clock.now(), &mut self.out);
-        self.settle();
-        let mut refused = Vec::new();
-        if self.pump.is_connected() {
-            // Without a connection there is nobody to say it to: the next start does.
-            let _ = tokio::time::timeout(patience, self.say_goodbye(&mut refused)).await;
-        }
-        self.gate.submit(self.engine.take_changes(), Some(true));
-        let _ = tokio::time::timeout(patience, self.gate.reached()).await;
-        while let Some(held) = self.gate.next() {
-            self.leave(held);
-        }
-        let _ = tokio::time::timeout(patience, self.pump.flush()).await;
-        self.pump.link.drain(patience.min(LAST_WORDS)).await;
-        self.pump.link.disconnect().await;
-        let Self { gate, .. } = self;
-        // On a disk that hangs this takes for ever: whoever waits may give up.
-        let closed = tokio::task::spawn_blocking(move || gate.store.close()).await;
-        closed.unwrap_or(Ok(()))?;
-        Ok(refused)
-    }
-
-    /// Until the last tick has come back: brokers keep the order, so everything that they had for us came before.
-    async fn say_goodbye(&mut self, refused: &mut Vec<Trouble>) -> Result<(), ClientError> {
-        while !self.engine.is_echoed() {
-            match self.next().await? {
-                Notice::Trouble(trouble @ Trouble::PublishRefused { .. }) => refused.push(trouble),
-                Notice::Trouble(Trouble::Disconnected { .. }) => break,
-                _ => {}
-            }
-        }
-        Ok(())
-    }
-
     fn take(&mut self, wake: Wake) -> Result<(), ClientError> {
         match wake {
             Wake::Due => self.poll(),
@@ -316,63 +264,7 @@ impl Publisher {
             }
         }
     }
-
-    fn stored(&mut self, event: StoreEvent) {
-        match event {
-            StoreEvent::Durable(_) => {}
-            StoreEvent::Stuck { why } => self.notices.push_back(Notice::Trouble(Trouble::NotStored { why })),
-            StoreEvent::Recovered => self.notices.push_back(Notice::Trouble(Trouble::StoredAgain)),
-        }
-        self.settle();
-    }
-
-    fn settle(&mut self) {
-        self.settle_with(None);
-    }
-
-    /// Passes on what the engine has left: messages and acknowledgements behind what they rest on.
-    fn settle_with(&mut self, acknowledge: Option<Held>) {
-        for message in self.out.send.drain(..) {
-            self.gate.hold(Held::Send(message));
-        }
-        if let Some(held) = acknowledge {
-            self.gate.hold(held);
-        }
-        self.backlog.wants_again(self.out.resend.drain(..));
-        for event in std::mem::take(&mut self.out.events) {
-            if let Event::NewPeer { name, key } = &event {
-                self.notices.extend(remember(&mut self.peers, name, key).map(Notice::Trouble));
-            }
-            self.notices.push_back(Notice::Event(event));
-        }
-        self.commit();
-    }
-
-    /// One transaction at a time: what comes meanwhile goes into the next.
-    fn commit(&mut self) {
-        if !self.gate.is_busy() {
-            if self.engine.has_changes() {
-                self.gate.submit(self.engine.take_changes(), None);
-            } else {
-                self.gate.pass();
-            }
-        }
-        while let Some(held) = self.gate.next() {
-            self.leave(held);
-        }
-    }
-
-    fn leave(&mut self, held: Held) {
-        match held {
-            Held::Send(message) => self.pump.send([message]),
-            Held::Acknowledge(ack) => self.pump.link.ack(ack),
-            Held::Frame(frame) => self.backlog.push(frame),
-        }
-    }
 }
-
-/// How long the end waits for the acknowledgement of the last tick.
-const LAST_WORDS: Duration = Duration::from_secs(2);
 
 async fn read(reading: &mut Option<Reading>) -> (Wanted, Result<Option<Zeroizing<Vec<u8>>>, String>) {
     match reading {

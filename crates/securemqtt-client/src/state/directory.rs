@@ -10,7 +10,6 @@ use std::time::Duration;
 use securemqtt_core::identity::IdentityKey;
 
 use super::atomic;
-use super::counter::CounterLease;
 use super::error::StateError;
 use super::identity::{self, read_identity, refuse_open_mode};
 use super::peers::PeersFile;
@@ -19,7 +18,6 @@ use super::store;
 const LOCK: &str = "lock";
 const IDENTITY: &str = "identity.pem";
 const KNOWN_PEERS: &str = "known_peers";
-const COUNTER: &str = "counter";
 /// There while somebody wants a stopped publisher to begin a new stream.
 const ROTATE: &str = "rotate";
 
@@ -91,14 +89,6 @@ impl StateDir {
     /// The known_peers file of this directory. It has its own lock: editing needs none of ours.
     pub fn known_peers(&self) -> PeersFile {
         PeersFile::new(self.file(KNOWN_PEERS))
-    }
-
-    /// The counter of what this identity sends.
-    ///
-    /// # Errors
-    /// If the file is damaged, or the state was opened for reading only.
-    pub fn counter(&self) -> Result<CounterLease, StateError> {
-        CounterLease::open(self.writable(self.file(COUNTER))?)
     }
 
     /// Bytes that the database takes; `None` if there is none yet.

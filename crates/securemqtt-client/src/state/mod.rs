@@ -1,7 +1,6 @@
-//! The state directory: identity, known peers and counters, each written so that a power cut leaves the old or the new.
+//! The state directory: identity, known peers and database, each written so that a power cut leaves the old or the new.
 
 pub(crate) mod atomic;
-mod counter;
 mod directory;
 mod error;
 mod identity;
@@ -9,7 +8,6 @@ mod key;
 mod peers;
 mod store;
 
-pub use counter::CounterLease;
 pub use directory::StateDir;
 pub use error::{IdentityProblem, KeyProblem, StateError, StateErrorKind};
 pub use identity::read_identity;

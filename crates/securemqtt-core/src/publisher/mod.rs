@@ -3,9 +3,12 @@
 //! It takes messages and the time, and says what to send and what happened. It seals and cannot open.
 
 mod acks;
+mod admission;
 mod config;
 mod event;
+mod heartbeat;
 mod intake;
+mod kept;
 mod own;
 mod past;
 mod repair;
@@ -27,6 +30,7 @@ use rand_core::CryptoRng;
 
 pub use config::Config;
 pub use event::{Counters, Event, Reject};
+pub use kept::Spooled;
 pub use repair::Resend;
 use reports::Losses;
 pub use reports::Unreported;
@@ -36,7 +40,7 @@ pub use status::{KnownSubscriber, Rotating};
 
 use crate::bucket::TokenBucket;
 use crate::identity::{IdentityKey, IdentityPublic, PeerId};
-use crate::peers::{KnownPeers, PeerName};
+use crate::peers::PeerName;
 use crate::stream::StreamSecret;
 use crate::topic::Control;
 use crate::trust::Trust;
@@ -45,17 +49,13 @@ use crate::{Now, Outgoing, Qos};
 use own::Epoch;
 use past::PastRuns;
 use repair::Repair;
-use roster::{Member, Roster};
+use roster::Roster;
 use rotation::Rotation;
-use sealer::{Reach, Sealer};
+use sealer::Sealer;
 use spool::Spool;
 use store::Dirty;
 use twins::Twins;
 
-/// Ticks that name older runs at one time.
-const MAX_TICKS: usize = 32;
-/// Between ticks while the spool is full.
-const FULL_TICK_MS: u64 = 2_000;
 /// Between ticks while reports of everything are awaited.
 const CONFIRM_TICK_MS: u64 = 1_000;
 /// Between two handfuls of frames that are sent again.
@@ -83,17 +83,6 @@ impl OwnHello {
     fn new(bytes: Vec<u8>) -> Self {
         Self { short: Hello::short_hash(&bytes), bytes }
     }
-}
-
-/// A sealed frame that was spooled.
-#[derive(Debug)]
-pub struct Spooled {
-    /// The bytes to publish, when the spool with them is durable.
-    pub frame: Vec<u8>,
-    /// Its segment.
-    pub segment: u64,
-    /// One past its last number.
-    pub to: u32,
 }
 
 /// The engine.
@@ -256,20 +245,6 @@ impl Publisher {
         vec![Control::In.topic(self.id), Control::Tick.topic(self.id)]
     }
 
-    /// The connection is up, again perhaps: hello, keys and a tick, which opens the run.
-    pub fn connected(&mut self, now: Now, out: &mut Output) {
-        out.send.push(self.hello_message(Qos::AtLeastOnce));
-        out.send.append(&mut self.farewells);
-        let keys: Vec<Outgoing> = self
-            .roster
-            .active()
-            .filter(|(_, _, active)| !active.chain.is_settled())
-            .map(|(id, _, active)| keys_message(self.id, id, active.chain.keys()))
-            .collect();
-        out.send.extend(keys);
-        self.tick(now, Qos::AtLeastOnce, false, false, out);
-    }
-
     /// Seals one reading for a topic, which is not kept for anybody.
     ///
     /// # Errors
@@ -288,94 +263,6 @@ impl Publisher {
         let (_, frame) = self.sealer.seal_batch(topic, readings)?;
         self.sealer.release(topic, u32::MAX);
         Ok(frame)
-    }
-
-    /// Seals a reading, or several as one message, and keeps the frame to be sent again. It may be published when what
-    /// [`Publisher::take_changes`] gives next is durable; then tell [`Publisher::handed_over`].
-    ///
-    /// # Errors
-    /// [`SealError`] when the topic cannot be used or a counter is at its end.
-    pub fn spool(&mut self, topic: &str, readings: &[&[u8]], qos: Qos, retain: bool) -> Result<Spooled, SealError> {
-        let (from, frame) = match readings {
-            [reading] => self.sealer.seal(topic, reading)?,
-            readings => self.sealer.seal_batch(topic, readings)?,
-        };
-        let to = from + u32::try_from(readings.len()).unwrap_or(0);
-        let run = self.sealer.run();
-        let segment = self.spool.push(&SpooledFrame { topic, frame: &frame, qos, retain, run, from, to });
-        Ok(Spooled { frame, segment, to })
-    }
-
-    /// Whether the spool takes a message of so many bytes; what may go for it goes.
-    pub fn has_room(&mut self, bytes: usize) -> bool {
-        let has_room = self.spool.has_room(bytes) || self.make_room(bytes);
-        if !has_room {
-            // Whoever holds it up is asked sooner than by the usual ticks.
-            self.due.tick = self.due.tick.min(self.last_tick_ms + FULL_TICK_MS);
-        }
-        has_room
-    }
-
-    /// Makes room whatever is lost by it.
-    pub fn force_room(&mut self, bytes: usize) {
-        if !self.has_room(bytes) {
-            self.drop_oldest(bytes);
-        }
-    }
-
-    /// The frames that are in memory only: bytes.
-    pub fn unstored(&self) -> usize {
-        self.spool.unstored()
-    }
-
-    /// The first segment that is kept, and the last: frames in between may have to be read from there.
-    pub fn segments(&self) -> (u64, u64) {
-        (self.spool.first(), self.spool.last())
-    }
-
-    /// The first segment of which not everything is with the broker: at a start, from here on it is all sent again.
-    pub fn first_unacknowledged(&self) -> Option<u64> {
-        let first = self.spool.acknowledged_below().max(self.spool.first());
-        (!self.spool.is_empty()).then_some(first)
-    }
-
-    /// No more frames go into the last segment: it is whole when the next changes are durable.
-    pub fn close_segment(&mut self) {
-        self.spool.close_tail();
-    }
-
-    /// How much is kept to be sent again: bytes, and frames that the broker has not acknowledged.
-    pub fn kept(&self) -> (usize, u64) {
-        (self.spool.size(), self.spool.unacknowledged())
-    }
-
-    /// A frame of the spool was handed to the broker.
-    pub fn handed_over(&mut self, segment: u64, run: [u8; 5], topic: &str, to: u32) {
-        if run == self.sealer.run() {
-            self.sealer.release(topic, to);
-        }
-        self.released = self.released.max(segment);
-    }
-
-    /// So were all frames of the segments below this one. What older runs have been waiting for a tick tells, before the
-    /// next frame goes.
-    pub fn handed_over_below(&mut self, segment: u64, now: Now, out: &mut Output) {
-        let before = self.released;
-        self.released = before.max(segment);
-        if self.past.waited(before, self.released) {
-            self.tick(now, Qos::AtLeastOnce, false, false, out);
-        }
-    }
-
-    /// So were all frames that there are.
-    pub fn all_handed_over(&mut self, now: Now, out: &mut Output) {
-        self.handed_over_below(self.spool.last() + u64::from(!self.spool.is_empty()), now, out);
-    }
-
-    /// The broker has acknowledged so many frames of a segment.
-    pub fn acknowledged(&mut self, segment: u64, frames: u32) {
-        self.spool.acknowledge(segment, frames);
-        self.trim();
     }
 
     /// When [`Publisher::poll`] is next due, on the monotonic clock.
@@ -425,105 +312,10 @@ impl Publisher {
         self.forget_stream_before(now);
     }
 
-    /// The last tick of the run, before a clean disconnect.
-    pub fn finish(&mut self, now: Now, out: &mut Output) {
-        self.is_exact = true;
-        self.dirty.run = true;
-        self.tell_losses(out);
-        self.tick(now, Qos::AtLeastOnce, true, true, out);
-    }
-
     /// Steps the ratchet, durably before the next frame; false at the last generation.
     fn step(&mut self) -> bool {
         self.dirty.own = true;
         self.sealer.step()
-    }
-
-    /// A person's answer to [`Event::AskPeer`]. A subscriber that was let in is pinned when it confirms.
-    pub fn decide(&mut self, id: PeerId, allow: bool) {
-        if self.asked.remove(&id).is_some() {
-            let list = if allow { &mut self.approved } else { &mut self.denied };
-            list.insert(id);
-        }
-    }
-
-    /// The file of known peers has changed: whoever is no longer allowed loses the next stream.
-    /// A new challenge tells whoever was refused, and may be let in now, to ask again.
-    pub fn set_known<R: CryptoRng + ?Sized>(&mut self, known: KnownPeers, now: Now, rng: &mut R, out: &mut Output) {
-        let before = self.trust.known();
-        let stood = |key| before.by_key(key).is_some_and(|peer| !peer.revoked);
-        if known.iter().any(|peer| !peer.revoked && !stood(&peer.key)) {
-            self.renew_challenge(now, rng, out);
-        }
-        self.trust.set_known(known);
-        let gone = self.gone();
-        for id in &gone {
-            self.dismiss(*id, rng, out);
-        }
-        if !gone.is_empty() {
-            self.rotate(now, rng, out);
-        }
-    }
-
-    /// The members that hold the stream and may not.
-    fn gone(&self) -> Vec<PeerId> {
-        self.roster.granted().filter(|(_, member)| !self.stays(member)).map(|(id, _)| id).collect()
-    }
-
-    /// Whether a member with a session, or with a GRANT that it has not confirmed, keeps the stream that it holds.
-    fn stays(&self, member: &Member) -> bool {
-        match self.trust.known().by_key(&member.key) {
-            Some(peer) => !peer.revoked,
-            // A stranger is pinned when it confirms.
-            None => member.active.is_none() && self.may_join(&member.key, &member.name),
-        }
-    }
-
-    fn renew_challenge<R: CryptoRng + ?Sized>(&mut self, now: Now, rng: &mut R, out: &mut Output) {
-        self.due.challenge = now.mono_ms + self.config.challenge_ms;
-        self.challenge_unix_ms = now.unix_ms;
-        self.dirty.own = true;
-        let hello = new_hello(&self.identity, &self.config, rng);
-        self.previous_hello = Some(std::mem::replace(&mut self.hello, hello));
-        out.send.push(self.hello_message(Qos::AtLeastOnce));
-    }
-
-    fn hello_message(&self, qos: Qos) -> Outgoing {
-        Outgoing { topic: Control::Hello.topic(self.id), payload: self.hello.bytes.clone(), qos, retain: true }
-    }
-
-    /// One tick, or several where the topics or the older runs do not fit in one.
-    fn tick(&mut self, now: Now, qos: Qos, timed: bool, last: bool, out: &mut Output) {
-        self.last_tick_ms = now.mono_ms;
-        let asks = self.asks();
-        // What is not sent yet is announced by the tick after it, or by the last one: the next start sends it.
-        let reach = if last { Reach::Sealed } else { Reach::Released };
-        let turns = if qos == Qos::AtLeastOnce { self.past.ticks().min(MAX_TICKS) } else { 1 };
-        let mut waiting = usize::MAX;
-        for turn in 0.. {
-            let left = self.sealer.unannounced_topics(reach);
-            // A topic too long to be named beside the older runs goes without them.
-            let older =
-                if turn < turns && left < waiting { self.past.named(&self.spool, self.released) } else { Vec::new() };
-            let spool = &self.spool;
-            let made =
-                self.sealer.tick(&older, now.unix_ms, sealer::TickKind { asks, last, reach }, |run, position| {
-                    spool.first_kept(run, position)
-                });
-            let Ok(payload) = made else { return };
-            out.send.push(Outgoing { topic: Control::Tick.topic(self.id), payload, qos, retain: true });
-            let left = self.sealer.unannounced_topics(reach);
-            if turn + 1 >= turns && (left == 0 || left >= waiting && older.is_empty()) {
-                break;
-            }
-            waiting = left;
-        }
-        if asks {
-            self.note_asking();
-        }
-        if timed {
-            self.sealer.move_marks(reach);
-        }
     }
 
     /// A run of a stream, which no run of it was before.
@@ -564,6 +356,7 @@ impl fmt::Debug for Publisher {
 #[allow(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use super::*;
+    use crate::peers::KnownPeers;
     use crate::trust::TrustMode;
     use crate::wire::{Kind, MAX_TICK_LEN};
     use rand_chacha::ChaCha20Rng;

@@ -30,6 +30,9 @@ impl Subscriber {
         out: &mut Output,
     ) -> Result<(), Reject> {
         let Some(candidates) = self.runs.get_mut(&header.run) else {
+            if self.closed.contains_key(&header.run) {
+                return Err(Reject::Replay);
+            }
             let dropped = self.parking.park(topic, header.run, message, now.unix_ms);
             self.counters.parking_full += dropped;
             return Ok(());

@@ -3,6 +3,7 @@
 use rand_core::CryptoRng;
 
 use super::session::Session;
+use super::streams::Owed;
 use super::{DISMISSED_MS, Event, Output, Reject, Subscriber};
 use crate::Now;
 use crate::handshake::{Granted, HandshakeError, Outcome};
@@ -187,7 +188,8 @@ impl Subscriber {
         self.wake_at(due);
         out.events.push(Event::Keyed { id, name, first });
         self.acknowledge(id, out);
-        self.add_stream(id, &granted.stream, !first, now, rng, out);
+        let owed = if first { Owed::Nothing } else { Owed::All };
+        self.add_stream(id, &granted.stream, owed, now, rng, out);
     }
 }
 

@@ -3,7 +3,7 @@
 use rand_core::CryptoRng;
 
 use super::peer::Peer;
-use super::streams::HeldStream;
+use super::streams::{HeldStream, Owed};
 use super::{DISMISSED_MS, Event, Output, Reject, Subscriber};
 use crate::Now;
 use crate::handshake::HandshakeError;
@@ -43,7 +43,7 @@ impl Subscriber {
         }
         for entry in opened.payloads {
             match entry {
-                EntryPayload::Stream(stream) => self.add_stream(id, &stream, true, now, rng, out),
+                EntryPayload::Stream(stream) => self.add_stream(id, &stream, Owed::All, now, rng, out),
                 EntryPayload::Notice(status) => {
                     out.events.push(Event::Dismissed { name: name.clone(), status });
                     if let Some(peer) = self.peers.get_mut(&id) {
@@ -63,13 +63,12 @@ impl Subscriber {
         Ok(())
     }
 
-    /// Holds a stream from its generation on; a tick that waited for it is tried again. A stream that began while we
-    /// had a session is `owed` to us: then what came before we opened its run is missed too.
+    /// Holds a stream from its generation on; a tick that waited for it is tried again.
     pub(super) fn add_stream<R: CryptoRng + ?Sized>(
         &mut self,
         id: PeerId,
         grant: &StreamGrant,
-        owed: bool,
+        owed: Owed,
         now: Now,
         rng: &mut R,
         out: &mut Output,
@@ -81,7 +80,7 @@ impl Subscriber {
         }
         self.touch(id);
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        self.streams.insert(at, HeldStream::new(id, grant, owed));
+        self.streams.insert(at, HeldStream::new(id, grant, owed, now.unix_ms));
         peer.streams.push(grant.id);
         let parked = peer.parked_tick.take();
         if peer.streams.len() > MAX_STREAMS {

@@ -1,38 +1,162 @@
 //! Which streams are held and which runs are open, and for how long.
+//!
+//! A publisher that is started again and again begins a run each time. Those that are over are closed: of a closed run
+//! only its number is kept, so that nothing of it is ever accepted again.
 
 use super::runs::{Run, run_mut};
+use super::streams::Owed;
 use super::topics::{Told, TopicState};
 use super::{Output, Subscriber};
 use crate::Now;
 use crate::identity::PeerId;
-use crate::wire::RunPositions;
+use crate::wire::{OLDER_RUN_LEN, RunPositions, TickBody, TopicPosition};
 
 /// Publishers that may claim one run number: each is tried, so that nobody squats a run.
 const MAX_CANDIDATES: usize = 4;
+/// Runs of one publisher that stay open, though they are over and nothing of them is missing.
+const KEPT_RUNS: usize = 32;
 /// Runs of one publisher that are open at a time.
 const MAX_RUNS: usize = 64;
+/// Older runs that are owed to us are opened while there are fewer than these: the other places are for runs that begin.
+/// Those that are not are closed at once.
+const OLDER_RUNS: usize = 48;
+/// Runs of one stream, closed ones included: a publisher begins another stream before.
+const MAX_OF_STREAM: usize = 1_100;
+/// A stream that another one has replaced is forgotten after a week.
+const REPLACED_MS: u64 = 7 * 24 * 3_600_000;
+/// How often that is looked for.
+const SWEEP_MS: u64 = 600_000;
+
+/// Bytes that the older runs of a tick may take, each with its topics and these.
+const OLDER_LEN: usize = 6_144;
+const OLDER_RUN_FIXED_LEN: usize = 11;
+/// A publisher that has more of them than fit names them in several ticks, which follow the first one at once.
+const FIRST_TICKS_MS: u64 = 5_000;
+
+/// What is known of a run that a tick names.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Opened {
+    /// It was open before, or is not opened.
+    Before,
+    /// It is new to us, and everything of it is owed to us.
+    Owed,
+    /// It is new to us, and was under way before we could read it.
+    UnderWay,
+}
 
 impl Subscriber {
-    /// Opens a run if it is new and its stream is held. Returns whether it is new.
-    pub(super) fn open_run(&mut self, id: PeerId, positions: &RunPositions) -> bool {
-        if self.find_run(id, positions.run).is_some() || !self.streams.contains_key(&(id, positions.stream)) {
+    /// Whether a run that a tick names would be opened: it is new, its stream is held, and there is room.
+    pub(super) fn may_open(&self, id: PeerId, positions: &RunPositions, is_own: bool, now: Now) -> bool {
+        let (Some(peer), Some(stream)) = (self.peers.get(&id), self.streams.get(&(id, positions.stream))) else {
             return false;
-        }
-        let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.runs.len() < MAX_RUNS) else { return false };
-        let candidates = self.runs.entry(positions.run).or_default();
-        if candidates.len() >= MAX_CANDIDATES {
-            return false;
-        }
+        };
+        let of_stream = |number: &[u8; 5]| self.find_run(id, *number).is_some_and(|run| run.stream == stream.id);
+        let claims = self.runs.get(&positions.run).map_or(0, Vec::len);
+        claims < MAX_CANDIDATES
+            && (is_own || peer.runs.len() < OLDER_RUNS || !self.is_owed(id, positions, is_own, now))
+            && self.find_run(id, positions.run).is_none()
+            && !self.is_closed(id, positions.run)
+            && stream.closed.len() + peer.runs.values().filter(|number| of_stream(number)).count() < MAX_OF_STREAM
+    }
+
+    /// Opens a run that is new.
+    pub(super) fn open_run(&mut self, id: PeerId, positions: &RunPositions, is_own: bool, now: Now) -> Opened {
+        let owed = self.is_owed(id, positions, is_own, now);
+        let Some(peer) = self.may_open(id, positions, is_own, now).then(|| self.peers.get_mut(&id)).flatten() else {
+            return Opened::Before;
+        };
         let order = peer.runs.last_key_value().map_or(0, |(last, _)| last + 1);
         peer.runs.insert(order, positions.run);
-        candidates.push(Run::new(id, positions.stream, order));
-        true
+        self.runs.entry(positions.run).or_default().push(Run::new(id, positions.stream, order));
+        if owed { Opened::Owed } else { Opened::UnderWay }
+    }
+
+    /// What of a run that a tick names is owed to us, if it is new.
+    fn is_owed(&self, id: PeerId, positions: &RunPositions, is_own: bool, now: Now) -> bool {
+        match self.streams.get(&(id, positions.stream)).map(|stream| stream.owed) {
+            Some(Owed::All) => true,
+            Some(Owed::Next(first_ms)) => is_own || now.mono_ms >= first_ms + FIRST_TICKS_MS,
+            Some(Owed::Nothing) | None => false,
+        }
+    }
+
+    /// A signed tick has come: what of its stream is owed to us from now on.
+    pub(super) fn note_owed(&mut self, id: PeerId, tick: &TickBody, now: Now) {
+        let at = (id, tick.runs[0].stream);
+        let Some(first_ms) = self.streams.get(&at).and_then(|stream| match stream.owed {
+            Owed::Nothing => Some(now.mono_ms),
+            Owed::Next(first_ms) => Some(first_ms),
+            Owed::All => None,
+        }) else {
+            return;
+        };
+        let older = &tick.runs[1..];
+        let topics = older.iter().flat_map(|run| &run.topics);
+        let topics_len: usize = topics.map(|position| TopicPosition::encoded_len(&position.topic)).sum();
+        let has_room = topics_len + OLDER_RUN_FIXED_LEN * (older.len() + 1) + OLDER_RUN_LEN <= OLDER_LEN;
+        let owed = if has_room { Owed::All } else { Owed::Next(first_ms) };
+        self.streams.entry(at).and_modify(|stream| stream.owed = owed);
     }
 
     /// The open run at a place in the order.
     pub(super) fn run_at(&self, id: PeerId, order: u64) -> Option<([u8; 5], &Run)> {
         let number = *self.peers.get(&id)?.runs.get(&order)?;
         Some((number, self.find_run(id, number)?))
+    }
+
+    /// Whether a run of a publisher was closed.
+    pub(super) fn is_closed(&self, id: PeerId, number: [u8; 5]) -> bool {
+        let Some(peer) = self.peers.get(&id).filter(|_| self.closed.contains_key(&number)) else { return false };
+        let mut streams = peer.streams.iter().filter_map(|stream| self.streams.get(&(id, *stream)));
+        streams.any(|stream| stream.closed.contains(&number))
+    }
+
+    /// Closes runs that are over, oldest first, until there are few enough open: those of which nothing is missing, and
+    /// above the bound others too.
+    pub(super) fn close_runs(&mut self, id: PeerId, current: [u8; 5], now: Now, out: &mut Output) {
+        while let Some(peer) = self.peers.get(&id).filter(|peer| peer.runs.len() > KEPT_RUNS) {
+            let too_many = peer.runs.len() > MAX_RUNS;
+            let orders = peer.runs.keys().copied();
+            let open: Vec<([u8; 5], &Run)> =
+                orders.filter_map(|order| self.run_at(id, order)).filter(|(number, _)| *number != current).collect();
+            let over = || open.iter().filter(|(_, run)| run.finished);
+            let complete = over().find(|(_, run)| self.is_complete(run));
+            let forced = || over().next().or_else(|| open.first()).filter(|_| too_many);
+            let Some(&(number, run)) = complete.or_else(forced) else { return };
+            let (order, stream) = (run.order, run.stream);
+            self.give_up_run(id, number, now, out);
+            self.drop_run(id, order);
+            let Some(stream) = self.streams.get_mut(&(id, stream)) else { continue };
+            if stream.closed.insert(number) {
+                *self.closed.entry(number).or_default() += 1;
+            }
+        }
+    }
+
+    /// Generations are kept as long as something of their stream is missing.
+    pub(super) fn settle_streams(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get(&id) else { return };
+        let open = peer.runs.keys().filter_map(|order| self.run_at(id, *order));
+        let lacking: Vec<u32> = open.filter(|(_, run)| !self.is_complete(run)).map(|(_, run)| run.stream).collect();
+        for stream in &peer.streams {
+            if let Some(held) = self.streams.get_mut(&(id, *stream)) {
+                held.settle(lacking.contains(stream));
+            }
+        }
+    }
+
+    fn is_complete(&self, run: &Run) -> bool {
+        run.topics.iter().all(|(topic, state)| state.is_complete() || !self.wants(topic))
+    }
+
+    /// Tells what will not come any more of a run that is about to be forgotten.
+    fn give_up_run(&mut self, id: PeerId, number: [u8; 5], now: Now, out: &mut Output) {
+        let Some(run) = run_mut(&mut self.runs, id, number) else { return };
+        let told = |(topic, state): (&String, &mut TopicState)| (topic.clone(), state.give_up_all());
+        let all: Vec<(String, Told)> = run.topics.iter_mut().map(told).filter(|(_, told)| !told.is_empty()).collect();
+        for (topic, told) in all.into_iter().filter(|(topic, _)| self.wants(topic)).collect::<Vec<_>>() {
+            self.tell(id, number, &topic, told, now, out);
+        }
     }
 
     /// Forgets a run.
@@ -43,16 +167,6 @@ impl Subscriber {
         candidates.retain(|run| run.publisher != id);
         if candidates.is_empty() {
             self.runs.remove(&number);
-        }
-    }
-
-    /// Tells what will not come any more of a run that is about to be forgotten.
-    fn give_up_run(&mut self, id: PeerId, number: [u8; 5], now: Now, out: &mut Output) {
-        let Some(run) = run_mut(&mut self.runs, id, number) else { return };
-        let told = |(topic, state): (&String, &mut TopicState)| (topic.clone(), state.give_up_all());
-        let all: Vec<(String, Told)> = run.topics.iter_mut().map(told).filter(|(_, told)| !told.is_empty()).collect();
-        for (topic, told) in all.into_iter().filter(|(topic, _)| self.wants(topic)).collect::<Vec<_>>() {
-            self.tell(id, number, &topic, told, now, out);
         }
     }
 
@@ -72,12 +186,43 @@ impl Subscriber {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.streams.retain(|held| *held != stream);
         let orders: Vec<u64> = peer.runs.keys().copied().collect();
-        self.streams.remove(&(id, stream));
-        self.touch(id);
         for order in orders {
             if self.run_at(id, order).is_some_and(|(_, run)| run.stream == stream) {
                 self.drop_run(id, order);
             }
+        }
+        self.touch(id);
+        let Some(dropped) = self.streams.remove(&(id, stream)) else { return };
+        for number in dropped.closed {
+            match self.closed.get_mut(&number) {
+                Some(count) if *count > 1 => *count -= 1,
+                _ => drop(self.closed.remove(&number)),
+            }
+        }
+    }
+
+    /// Takes up a run that was closed before.
+    pub(super) fn restore_closed(&mut self, numbers: impl IntoIterator<Item = [u8; 5]>) {
+        for number in numbers {
+            *self.closed.entry(number).or_default() += 1;
+        }
+    }
+
+    /// Forgets the streams that were replaced long ago.
+    pub(super) fn forget_replaced(&mut self, now: Now, out: &mut Output) {
+        if now.mono_ms < self.next_sweep_ms {
+            return;
+        }
+        self.next_sweep_ms = now.mono_ms + SWEEP_MS;
+        let mut replaced = Vec::new();
+        for (id, peer) in &self.peers {
+            let current_ms = |stream: &u32| self.streams.get(&(*id, *stream)).map_or(0, |held| held.current_ms);
+            let Some(newest) = peer.streams.iter().max_by_key(|stream| current_ms(stream)) else { continue };
+            let is_old = |stream: &&u32| *stream != newest && current_ms(stream) + REPLACED_MS <= now.unix_ms;
+            replaced.extend(peer.streams.iter().filter(is_old).map(|stream| (*id, *stream)));
+        }
+        for (id, stream) in replaced {
+            self.give_up_stream(id, stream, now, out);
         }
     }
 }

@@ -80,10 +80,13 @@ pub struct Subscriber {
     denied: HashSet<PeerId>,
     streams: HashMap<(PeerId, u32), HeldStream>,
     runs: HashMap<[u8; 5], Vec<Run>>,
+    /// The closed runs of all streams, each with the number of streams that have closed it.
+    closed: HashMap<[u8; 5], u32>,
     parking: Parking,
     /// The last value of our counter that was used.
     sctr: u64,
     next_poll_ms: u64,
+    next_sweep_ms: u64,
     limits: Limits,
     counters: Counters,
     /// Topics with a gap to be reported.
@@ -98,8 +101,9 @@ struct Limits {
     hellos: TokenBucket,
     requests: TokenBucket,
     reports: TokenBucket,
-    /// REPORTs that we send, of all publishers.
-    asks: TokenBucket,
+    /// REPORTs that we send to all publishers, and numbers that we ask of all of them.
+    sent: TokenBucket,
+    wanted: TokenBucket,
 }
 
 impl Subscriber {
@@ -115,14 +119,17 @@ impl Subscriber {
             denied: HashSet::new(),
             streams: HashMap::new(),
             runs: HashMap::new(),
+            closed: HashMap::new(),
             parking: Parking::default(),
             sctr: 0,
             next_poll_ms: 0,
+            next_sweep_ms: 0,
             limits: Limits {
                 hellos: TokenBucket::new(200, 50),
                 requests: TokenBucket::new(500, 250),
                 reports: TokenBucket::new(10, 2),
-                asks: TokenBucket::new(500, 250),
+                sent: TokenBucket::new(500, 250),
+                wanted: TokenBucket::new(500, 250),
             },
             counters: Counters::default(),
             gaps: HashSet::new(),
@@ -224,6 +231,7 @@ impl Subscriber {
             self.poll_peer(id, now, rng, out);
         }
         self.report_gaps(now, rng, out);
+        self.forget_replaced(now, out);
         self.counters.parking_full += self.parking.expire(now.unix_ms);
         let peers = self.peers.values().map(Peer::due_ms).min().unwrap_or(u64::MAX);
         let gaps = self.next_gap_ms();

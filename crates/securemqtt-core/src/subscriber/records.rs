@@ -6,7 +6,7 @@ use zeroize::Zeroizing;
 use super::peer::Peer;
 use super::runs::Run;
 use super::session::Session;
-use super::streams::HeldStream;
+use super::streams::{HeldStream, Owed};
 use super::topics::TopicState;
 use crate::Now;
 use crate::chain::ChainReceiver;
@@ -17,10 +17,13 @@ use crate::record::Table;
 use crate::stream::StreamVerifier;
 use crate::wire::{Hello, Reader, WireError, push_varint};
 
+/// The flag of a stream of which unknown runs are owed to us.
+const OWED: u8 = 0b10;
+
 /// The version of the records of a table; earlier ones are read.
 pub(super) fn version_of(table: Table) -> u8 {
     match table {
-        Table::Topic => 2,
+        Table::Stream | Table::Run | Table::Topic => 2,
         _ => 1,
     }
 }
@@ -43,11 +46,17 @@ pub(super) fn encode_peer(peer: &Peer) -> Vec<u8> {
     out
 }
 
-/// `version | flags | verifier 33 | announced | order 4 | n | n x { generation | secret 32 }`.
+/// `version | flags | verifier 33 | announced | order 4 | n 2 | n x { generation | secret 32 } | current 8 | m 2 | m x run 5`;
+/// version 1 ends before `current`.
 pub(super) fn encode_stream(stream: &HeldStream, order: usize) -> Vec<u8> {
     let mut out = Vec::with_capacity(48 + 33 * stream.kept().len());
     out.push(version_of(Table::Stream));
-    out.push(u8::from(stream.signed_frames) | u8::from(stream.owes_later()) << 1);
+    let owed = match stream.owed {
+        Owed::Nothing => 0,
+        // After a restart the first ticks are long past.
+        Owed::Next(_) | Owed::All => OWED,
+    };
+    out.push(u8::from(stream.signed_frames) | owed);
     out.extend_from_slice(stream.verifier.as_bytes());
     out.push(stream.announced());
     out.extend_from_slice(&u32::try_from(order).unwrap_or(u32::MAX).to_be_bytes());
@@ -56,16 +65,20 @@ pub(super) fn encode_stream(stream: &HeldStream, order: usize) -> Vec<u8> {
         out.push(*generation);
         out.extend_from_slice(secret.expose());
     }
+    out.extend_from_slice(&stream.current_ms.to_be_bytes());
+    push_len(&mut out, stream.closed.len());
+    stream.closed.iter().for_each(|number| out.extend_from_slice(number));
     out
 }
 
-/// `version | stream 4 | flags | seen 4 | tick 4`.
+/// `version | stream 4 | flags | seen 4 | tick 4 | order 8`; version 1 ends before `order`.
 pub(super) fn encode_run(run: &Run) -> Vec<u8> {
     let mut out = vec![version_of(Table::Run)];
     out.extend_from_slice(&run.stream.to_be_bytes());
-    out.push(u8::from(run.beaten) | u8::from(run.tick.is_some()) << 1);
+    out.push(u8::from(run.beaten) | u8::from(run.tick.is_some()) << 1 | u8::from(run.finished) << 2);
     out.extend_from_slice(&run.seen.to_be_bytes());
     out.extend_from_slice(&run.tick.map_or(0, |(seq, _)| seq).to_be_bytes());
+    out.extend_from_slice(&run.order.to_be_bytes());
     out
 }
 
@@ -128,7 +141,13 @@ fn read_session<R: CryptoRng + ?Sized>(reader: &mut Reader<'_>, now: Now, rng: &
     Ok(Session::restored(sid, ka, chain, made_unix_ms, confirming, now, rng))
 }
 
-pub(super) fn read_stream(id: PeerId, stream: u32, reader: &mut Reader<'_>) -> Result<(u32, HeldStream), WireError> {
+pub(super) fn read_stream(
+    version: u8,
+    id: PeerId,
+    stream: u32,
+    now: Now,
+    reader: &mut Reader<'_>,
+) -> Result<(u32, HeldStream), WireError> {
     let flags = reader.u8()?;
     let verifier = StreamVerifier::from_bytes(&reader.array()?)?;
     let announced = reader.u8()?;
@@ -139,17 +158,26 @@ pub(super) fn read_stream(id: PeerId, stream: u32, reader: &mut Reader<'_>) -> R
     }
     let mut held = HeldStream::restored(id, stream, verifier, announced, kept);
     held.signed_frames = flags & 1 != 0;
-    held.owed = flags & 2 != 0;
+    held.owed = if flags & OWED == 0 { Owed::Nothing } else { Owed::All };
+    held.current_ms = if version > 1 { reader.u64()? } else { now.unix_ms };
+    for _ in 0..if version > 1 { reader.u16()? } else { 0 } {
+        held.closed.insert(reader.array()?);
+    }
     Ok((order, held))
 }
 
-pub(super) fn read_run(id: PeerId, reader: &mut Reader<'_>) -> Result<Run, WireError> {
+pub(super) fn read_run(version: u8, id: PeerId, reader: &mut Reader<'_>) -> Result<Run, WireError> {
     let mut run = Run::new(id, reader.u32()?, 0);
     let flags = reader.u8()?;
     run.beaten = flags & 1 != 0;
     run.seen = reader.u32()?;
     let tick = reader.u32()?;
     run.tick = (flags & 2 != 0).then_some((tick, 0));
+    run.finished = flags & 4 != 0;
+    run.order = if version > 1 { reader.u64()? } else { 0 };
+    if run.order > u64::MAX / 2 {
+        return Err(WireError::Range);
+    }
     Ok(run)
 }
 

@@ -14,6 +14,10 @@ use crate::ranges::RangeSet;
 
 /// Numbers that are asked for at a time, of one publisher.
 const MAX_ASKED: u32 = 500;
+/// Where the rate is short, one waits until it allows so many: a report for each number would cost more than they do.
+const LEAST_ASKED: u32 = 125;
+/// Who has to wait for the rate waits up to this long.
+const LATER_MS: u64 = 1_000;
 /// Topics that are looked at for one round.
 const MAX_TOPICS: usize = 2 * MAX_ASKED as usize;
 /// What another subscriber has asked for meanwhile need not be asked for: the first question waits up to this long.
@@ -113,22 +117,7 @@ impl Subscriber {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.repair.begin_round();
         let round = peer.repair.round();
-        let mut left = MAX_ASKED;
-        let mut entries = Vec::new();
-        let mut settled = Vec::new();
-        for place in round {
-            if left == 0 {
-                break;
-            }
-            let Some(entry) = self.wanted_entry(id, &place, left) else {
-                settled.push(place);
-                continue;
-            };
-            left -= u32::try_from(count(&entry.report.missing)).unwrap_or(left).min(left);
-            if !entry.report.missing.is_empty() {
-                entries.push(entry);
-            }
-        }
+        let (entries, settled) = self.wanted_entries(id, &round, MAX_ASKED);
         let Some(peer) = self.peers.get_mut(&id) else { return };
         for place in settled {
             peer.repair.wanted.remove(&place);
@@ -137,17 +126,47 @@ impl Subscriber {
             peer.repair.due_ms = None;
             return;
         }
+        let entries = self.within_rate(id, &round, entries, now).unwrap_or_default();
         let sent = self.send_reports(id, &entries, now, out);
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        let last = entries[..sent].last().and_then(|entry| Some((entry.report.run, entry.topic.clone()?)));
-        if last.is_none() {
-            // Over the rate, or all that is wanted lies above a gap that may still fill.
-            peer.repair.due_ms = Some(now.mono_ms + 20 + u64::from(rng.next_u32()) % 1_000);
+        if sent == 0 {
+            peer.repair.due_ms = Some(now.mono_ms + 20 + u64::from(rng.next_u32()) % LATER_MS);
             return;
         }
-        peer.repair.cursor = last;
+        peer.repair.cursor = entries[..sent].last().and_then(|entry| Some((entry.report.run, entry.topic.clone()?)));
         peer.repair.note_asked(&entries[..sent]);
         peer.repair.wait(now.mono_ms, rng);
+    }
+
+    /// As much of it as the rate of all publishers allows; `None` when it is to wait.
+    fn within_rate(&mut self, id: PeerId, round: &[Place], entries: Vec<Entry>, now: Now) -> Option<Vec<Entry>> {
+        let numbers = |entries: &[Entry]| entries.iter().map(|entry| count(&entry.report.missing)).sum::<u64>();
+        let wanted = u32::try_from(numbers(&entries)).unwrap_or(MAX_ASKED);
+        // All that is wanted may lie above a gap that may still fill.
+        if wanted == 0 || self.limits.wanted.level(now.mono_ms) < wanted.min(LEAST_ASKED) {
+            return None;
+        }
+        let granted = self.limits.wanted.take_up_to(wanted, now.mono_ms);
+        Some(if granted < wanted { self.wanted_entries(id, round, granted).0 } else { entries })
+    }
+
+    /// What to say of the topics of a round, of so many numbers in all; and the topics of which nothing is wanted any more.
+    fn wanted_entries(&self, id: PeerId, round: &[Place], mut left: u32) -> (Vec<Entry>, Vec<Place>) {
+        let (mut entries, mut settled) = (Vec::new(), Vec::new());
+        for place in round {
+            if left == 0 {
+                break;
+            }
+            let Some(entry) = self.wanted_entry(id, place, left) else {
+                settled.push(place.clone());
+                continue;
+            };
+            left -= u32::try_from(count(&entry.report.missing)).unwrap_or(left).min(left);
+            if !entry.report.missing.is_empty() {
+                entries.push(entry);
+            }
+        }
+        (entries, settled)
     }
 
     /// What to say of a topic that is wanted; `None` when nothing of it is wanted any more.

@@ -67,8 +67,9 @@ impl Subscriber {
         let mut answer = self.peers.get_mut(&id).map(|peer| std::mem::take(&mut peer.answer)).unwrap_or_default();
         for positions in runs {
             let is_open = self.find_run(id, positions.run).is_some();
-            // A run that we hold the stream of and have no room for: what is in it is wanted later.
-            if !is_open && self.streams.contains_key(&(id, positions.stream)) {
+            // A run that we hold the stream of, and have no room for yet: what is in it is wanted later.
+            let is_held = self.streams.contains_key(&(id, positions.stream));
+            if is_held && !is_open && !self.is_closed(id, positions.run) {
                 continue;
             }
             for position in &positions.topics {
@@ -128,7 +129,7 @@ impl Subscriber {
     /// Sends one report; false without a session, or over the rate.
     pub(super) fn send_report(&mut self, id: PeerId, topics: Vec<TopicReport>, now: Now, out: &mut Output) -> bool {
         let Some(session) = self.peers.get(&id).and_then(|peer| peer.reporting()) else { return false };
-        if !self.limits.asks.take(now.mono_ms) {
+        if !self.limits.sent.take(now.mono_ms) {
             return false;
         }
         let (sid, ka) = (session.sid, session.ka.clone());

@@ -39,6 +39,10 @@ impl Subscriber {
         for (_, (id, stream)) in orders {
             subscriber.peers.get_mut(&id).into_iter().for_each(|peer| peer.streams.push(stream));
         }
+        let ids: Vec<PeerId> = subscriber.peers.keys().copied().collect();
+        for id in ids {
+            subscriber.settle_streams(id);
+        }
         // known_peers may have changed while we were away.
         let known = subscriber.trust.known().clone();
         subscriber.set_known(known);
@@ -71,13 +75,14 @@ impl Subscriber {
             Table::Peer => self.peers.insert(id, read_peer(&mut reader, now, rng)?).map_or((), drop),
             Table::Stream => {
                 let stream = key.u32()?;
-                let (order, held) = read_stream(id, stream, &mut reader)?;
+                let (order, held) = read_stream(version, id, stream, now, &mut reader)?;
                 orders.push((order, (id, stream)));
+                self.restore_closed(held.closed.iter().copied());
                 self.streams.insert((id, stream), held);
             }
             Table::Run => {
                 let number = key.array()?;
-                let run = read_run(id, &mut reader)?;
+                let run = read_run(version, id, &mut reader)?;
                 self.take_up_run(id, number, run);
             }
             _ => {

@@ -29,6 +29,8 @@ pub(super) struct Run {
     /// The highest number of its ticks that verified under the stream's key, and whether there was one.
     pub(super) seen: u32,
     pub(super) beaten: bool,
+    /// Whether it is over: by its last tick, or since a later run has named it.
+    pub(super) finished: bool,
 }
 
 /// The run of this number that is this publisher's, among those that claim it.
@@ -38,7 +40,7 @@ pub(super) fn run_mut(runs: &mut HashMap<[u8; 5], Vec<Run>>, id: PeerId, number:
 
 impl Run {
     pub(super) fn new(publisher: PeerId, stream: u32, order: u64) -> Self {
-        Self { publisher, stream, order, topics: HashMap::new(), tick: None, seen: 0, beaten: false }
+        Self { publisher, stream, order, topics: HashMap::new(), tick: None, seen: 0, beaten: false, finished: false }
     }
 
     /// Opens a FRAME or BATCH. Look cheaply, decrypt, then mark.

@@ -1,20 +1,30 @@
 //! The streams that a subscriber holds: enough to open, never to seal or sign.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
 use crate::identity::PeerId;
 use crate::kdf::{self, GenerationSecret, TrafficContext};
 use crate::stream::{StreamGrant, StreamVerifier};
 
-/// Generations that are kept for late frames.
+/// Generations that are kept for late frames; more while something is missing.
 const KEPT: usize = 8;
 /// How far a frame may be ahead of what is held, or of what a verified tick has announced.
 pub(super) const FRAME_STEPS: u8 = 16;
 /// How far a tick may be ahead.
 pub(super) const TICK_STEPS: u8 = u8::MAX;
 
-/// The first ticks of a stream come together.
-const FIRST_TICKS_MS: u64 = 5_000;
+/// Which runs of a stream are owed to us from their first number on, when we get to know them. What was sealed before we
+/// could read is not missed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Owed {
+    /// None: it was in use when it was granted, and no signed tick of it has come yet.
+    Nothing,
+    /// Those that begin: a signed tick has come, first at this time of the monotonic clock. It may not have named all
+    /// runs before it; those that follow at once do.
+    Next(u64),
+    /// All that we do not know: the stream came while we had a session, or all runs before have been named.
+    All,
+}
 
 #[derive(Debug)]
 pub(super) struct HeldStream {
@@ -25,10 +35,14 @@ pub(super) struct HeldStream {
     kept: VecDeque<(u8, GenerationSecret)>,
     /// The latest generation that a verified tick was sealed in: it bounds steps, and never makes one.
     announced: u8,
-    /// Whether the stream began while we had a session with its publisher.
-    pub(super) owed: bool,
-    /// When its first tick came: runs that begin after it are owed to us, too.
-    first_tick_ms: Option<u64>,
+    /// Whether something of it is missing that may still come.
+    pub(super) lacks: bool,
+    /// What of it is owed to us.
+    pub(super) owed: Owed,
+    /// When a signed tick last named it as the current one, or it came, in milliseconds since 1970.
+    pub(super) current_ms: u64,
+    /// Its runs that are over and forgotten, but for their numbers.
+    pub(super) closed: BTreeSet<[u8; 5]>,
 }
 
 /// The secret of a generation, with those stepped over to reach it: nothing is committed yet.
@@ -46,7 +60,7 @@ pub(super) enum NoSecret {
 }
 
 impl HeldStream {
-    pub(super) fn new(publisher: PeerId, grant: &StreamGrant, owed: bool) -> Self {
+    pub(super) fn new(publisher: PeerId, grant: &StreamGrant, owed: Owed, unix_ms: u64) -> Self {
         Self {
             publisher,
             id: grant.id,
@@ -54,8 +68,10 @@ impl HeldStream {
             verifier: grant.verifier.clone(),
             kept: VecDeque::from([(grant.generation, grant.secret.clone())]),
             announced: grant.generation,
+            lacks: false,
             owed,
-            first_tick_ms: None,
+            current_ms: unix_ms,
+            closed: BTreeSet::new(),
         }
     }
 
@@ -66,23 +82,18 @@ impl HeldStream {
         announced: u8,
         kept: VecDeque<(u8, GenerationSecret)>,
     ) -> Self {
-        Self { publisher, id, signed_frames: false, verifier, kept, announced, owed: false, first_tick_ms: None }
-    }
-
-    /// Whether all of a run that is new with this tick is owed to us: what began while we could read the stream. A
-    /// publisher names its older runs in several ticks, where one does not take them all.
-    pub(super) fn owes(&self, is_own_run: bool, now_ms: u64) -> bool {
-        self.owed || self.first_tick_ms.is_some_and(|first| is_own_run || now_ms >= first + FIRST_TICKS_MS)
-    }
-
-    /// A verified tick of this stream was taken.
-    pub(super) fn note_tick(&mut self, now_ms: u64) {
-        self.first_tick_ms.get_or_insert(now_ms);
-    }
-
-    /// Whether runs that are seen from now on, also after a restart, are owed to us.
-    pub(super) fn owes_later(&self) -> bool {
-        self.owed || self.first_tick_ms.is_some()
+        Self {
+            publisher,
+            id,
+            signed_frames: false,
+            verifier,
+            kept,
+            announced,
+            lacks: false,
+            owed: Owed::Nothing,
+            current_ms: 0,
+            closed: BTreeSet::new(),
+        }
     }
 
     /// The generations that are held.
@@ -122,8 +133,12 @@ impl HeldStream {
         self.forget();
     }
 
-    /// Only what a signed tick has left behind is forgotten: an insider who steps ahead pushes nothing out.
+    /// Only what a signed tick has left behind is forgotten, and nothing while frames are missing that it may open: an
+    /// insider who steps ahead pushes nothing out.
     fn forget(&mut self) {
+        if self.lacks {
+            return;
+        }
         let oldest = usize::from(self.announced).saturating_sub(KEPT - 1);
         while self.kept.len() > 1 && self.kept.front().is_some_and(|(held, _)| usize::from(*held) < oldest) {
             self.kept.pop_front();
@@ -133,6 +148,11 @@ impl HeldStream {
     /// Takes note of the generation of a tick whose signature verified.
     pub(super) fn announce(&mut self, generation: u8) {
         self.announced = self.announced.max(generation);
+    }
+
+    /// Takes note of whether something is missing, now that a tick was taken.
+    pub(super) fn settle(&mut self, lacks: bool) {
+        self.lacks = lacks;
         self.forget();
     }
 
@@ -158,7 +178,7 @@ mod tests {
         let publisher = PeerId::from_bytes([1; 16]);
         let mut secret = StreamSecret::generate(publisher, false, &mut ChaCha20Rng::seed_from_u64(1));
         (0..generation).for_each(|_| assert!(secret.step()));
-        let held = HeldStream::new(publisher, &secret.grant(), false);
+        let held = HeldStream::new(publisher, &secret.grant(), Owed::Nothing, 0);
         (secret, held)
     }
 
@@ -194,6 +214,9 @@ mod tests {
         }
         assert!(stream.derive(0, FRAME_STEPS).is_ok(), "frames alone push nothing out");
         stream.announce(20);
+        stream.settle(true);
+        assert!(stream.derive(0, FRAME_STEPS).is_ok(), "something is missing");
+        stream.settle(false);
         assert!(stream.derive(13, FRAME_STEPS).is_ok());
         assert_eq!(stream.derive(12, FRAME_STEPS).err(), Some(NoSecret::BeforeGrant));
     }

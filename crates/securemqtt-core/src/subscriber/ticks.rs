@@ -2,9 +2,9 @@
 
 use rand_core::CryptoRng;
 
+use super::lifetimes::Opened;
 use super::runs::{Run, run_mut};
 use super::streams::{FRAME_STEPS, TICK_STEPS};
-use super::verdicts::Opened;
 use super::{Event, Output, Reject, Subscriber};
 use crate::Now;
 use crate::handshake::HandshakeError;
@@ -44,9 +44,14 @@ impl Subscriber {
         if message.len() > MAX_TICK_LEN {
             return Err(Reject::Handshake(HandshakeError::Wire(WireError::Oversized)));
         }
-        let Some(peer) = self.peers.get_mut(&id) else { return Ok(()) };
+        if !self.peers.contains_key(&id) {
+            return Ok(());
+        }
         let known = self.runs.get(&header.run).and_then(|runs| runs.iter().find(|run| run.publisher == id));
         if known.and_then(|run| run.tick).is_some_and(|(seq, _)| header.seq <= seq) {
+            return Ok(());
+        }
+        if self.is_closed(id, header.run) {
             return Ok(());
         }
         let known = known.map(|run| run.stream).filter(|stream| {
@@ -54,7 +59,7 @@ impl Subscriber {
             held.is_some_and(|held| header.generation <= held.announced().saturating_add(FRAME_STEPS))
         });
         // A tick of a known run costs no more than a frame: a flood of them must not shut the genuine one out.
-        if known.is_none() && !peer.ticks.take(now.mono_ms) {
+        if known.is_none() && !self.peers.get_mut(&id).is_some_and(|peer| peer.ticks.take(now.mono_ms)) {
             return Err(Reject::RateLimited);
         }
         let Some(tick) = self.open_tick(id, known, header, header_len, message) else {
@@ -149,9 +154,10 @@ impl Subscriber {
     fn needs_check(&self, id: PeerId, tick: &OpenedTick, now: Now) -> bool {
         let run = self.find_run(id, tick.header.run);
         let Some((run, (_, checked_ms))) = run.and_then(|run| run.tick.map(|tick| (run, tick))) else { return true };
-        let opens = tick.body.runs.iter().any(|positions| {
-            self.streams.contains_key(&(id, positions.stream)) && self.find_run(id, positions.run).is_none()
-        });
+        let named = tick.body.runs.iter().enumerate();
+        let opens = named.clone().any(|(index, positions)| self.may_open(id, positions, index == 0, now));
+        let is_open = |number| self.find_run(id, number).is_some_and(|run| !run.finished);
+        let ends = tick.body.last || named.skip(1).any(|(_, positions)| is_open(positions.run));
         // Of older runs too: what is added to them after their end shows nowhere else.
         let contradicts = tick.body.runs.iter().enumerate().any(|(index, positions)| {
             self.find_run(id, positions.run).is_some_and(|run| {
@@ -166,7 +172,7 @@ impl Subscriber {
         // A number out of turn: a tick was lost, or this one is a replay, or the one before was forged.
         let in_turn = run.seen.checked_add(1) == Some(tick.header.seq);
         opens
-            || tick.body.last
+            || ends
             || tick.body.report_wanted
             || contradicts
             || steps
@@ -191,18 +197,13 @@ impl Subscriber {
         self.touch(id);
         if let Some(stream) = self.streams.get_mut(&(id, tick.stream)) {
             stream.announce(tick.header.generation);
+            stream.current_ms = now.unix_ms;
         }
         // A tick that was held back on its way accuses nobody of what it could not know.
         let sealed_ms = self.peers.get_mut(&id).map_or(0, |peer| peer.pulse.sealed_ms(tick.body.clock_ms, now.mono_ms));
-        // The older ones first, so that frames that waited for them are not overtaken.
+        // The older ones first: what waited of them came before.
         for (index, positions) in tick.body.runs.iter().enumerate().rev() {
-            let stream = self.streams.get(&(id, positions.stream));
-            let owed = stream.is_some_and(|stream| stream.owes(index == 0, now.mono_ms));
-            let opened = match self.open_run(id, positions) {
-                false => Opened::Before,
-                true if owed => Opened::Owed,
-                true => Opened::UnderWay,
-            };
+            let opened = self.open_run(id, positions, index == 0, now);
             let mut positions = positions.clone();
             positions
                 .topics
@@ -211,12 +212,16 @@ impl Subscriber {
             if opened != Opened::Before {
                 self.unpark(positions.run, now, out);
             }
+            // An older run is named with its final positions.
+            if let Some(run) = run_mut(&mut self.runs, id, positions.run) {
+                run.finished |= index > 0 || tick.body.last;
+            }
         }
-        if let Some(stream) = self.streams.get_mut(&(id, tick.stream)) {
-            stream.note_tick(now.mono_ms);
-        }
+        self.note_owed(id, &tick.body, now);
         if let Some(run) = run_mut(&mut self.runs, id, tick.header.run) {
             run.tick = Some((tick.header.seq, now.mono_ms));
         }
+        self.close_runs(id, tick.header.run, now, out);
+        self.settle_streams(id);
     }
 }

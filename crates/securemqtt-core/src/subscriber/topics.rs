@@ -185,6 +185,11 @@ impl TopicState {
         self.wanted_again().next().is_none()
     }
 
+    /// Whether nothing is missing that was not given up.
+    pub(super) fn is_complete(&self) -> bool {
+        !self.has_untold(self.announced) && self.is_settled()
+    }
+
     /// What a report says of it: `next`, and below it what is wanted again, at most `limit` numbers.
     ///
     /// A number that is missing and may only be late is not asked for: `next` stays below it.
@@ -244,14 +249,15 @@ mod tests {
     #[test]
     fn each_number_is_told_once_and_found_again() {
         let mut state = topic(&[(0, 3), (5, 6), (9, 10)], 12);
-        assert!(state.has_untold(12));
+        assert!(state.has_untold(12) && !state.is_complete());
         assert_eq!(state.newly_missing(12, 2), [(3, 5), (6, 9)], "no more than so many at a time");
         assert!(state.has_untold(12));
         assert_eq!(state.newly_missing(12, 2), [(10, 12)]);
-        assert!(!state.has_untold(12) && !state.is_settled());
+        assert!(!state.has_untold(12) && !state.is_complete());
         state.first_kept = 7;
         assert_eq!(state.lose(), [(3, 5), (6, 7)]);
         assert_eq!(state.lose(), []);
+        assert!(!state.is_complete(), "some of it is wanted again");
         let told = mark(&mut state, 4, 5);
         assert_eq!((told.missing, told.late, told.found), (vec![], vec![(4, 5)], 1));
         let told = mark(&mut state, 6, 8);

@@ -1,6 +1,7 @@
 //! What a verified tick proves: what is missing, what has come late, what somebody forged.
 
 use super::gaps::GRACE_MS;
+use super::lifetimes::Opened;
 use super::runs::{MAX_TOPICS, Run, run_mut};
 use super::topics::{Ahead, Range, Told, TopicState};
 use super::{Event, Output, Span, Subscriber};
@@ -10,17 +11,6 @@ use crate::wire::{RunPositions, TickBody, TopicPosition};
 
 /// How long an accepted frame may stay unannounced, before a tick that is sealed after it makes it a forgery.
 const UNANNOUNCED_MS: u64 = 5_000;
-
-/// What a tick does to a run that it names.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Opened {
-    /// It was open before.
-    Before,
-    /// It is new, and all of it is owed to us.
-    Owed,
-    /// It is new, and was under way before we could read it.
-    UnderWay,
-}
 
 impl Subscriber {
     pub(super) fn take_positions(
@@ -39,7 +29,6 @@ impl Subscriber {
             }
             let state = run.topics.entry(position.topic.clone()).or_default();
             if opened == Opened::UnderWay {
-                // The run was under way before we could read it.
                 state.baseline = position.next;
             }
             let before = (state.announced, state.baseline, state.forged_to);

@@ -57,6 +57,8 @@ pub struct Tick {
     pub last: bool,
     /// How many of the runs before are named.
     pub older: usize,
+    /// How many of the latest of them are left out.
+    pub skip: usize,
 }
 
 /// The publisher.
@@ -73,6 +75,8 @@ pub struct Hand {
     told_stale: Vec<PeerId>,
     /// The last one is the current one.
     pub runs: Vec<HandRun>,
+    /// How many older runs its tick names when a session is confirmed.
+    pub names: usize,
     /// Whether it answers probes, and whether it sends again what is wanted.
     pub answers: bool,
     pub repairs: bool,
@@ -90,7 +94,8 @@ impl Hand {
         let mut challenge = [0; 16];
         rng.fill_bytes(&mut challenge);
         let hello = Hello { suites: vec![1], key: identity.public().clone(), challenge, name: name("by-hand") };
-        let (stream, secret) = new_stream(&mut rng);
+        let stream = Rc::new(HandStream { id: rng.next_u32(), signing: SigningKey::generate_from_rng(&mut rng) });
+        let secret = new_secret(&mut rng);
         let mut hand = Self {
             identity: identity.clone(),
             id: identity.public().id(),
@@ -102,6 +107,7 @@ impl Hand {
             counters: HashMap::new(),
             told_stale: Vec::new(),
             runs: Vec::new(),
+            names: 3,
             answers: true,
             repairs: true,
             reports: Vec::new(),
@@ -122,10 +128,17 @@ impl Hand {
         number
     }
 
-    /// The next stream, for every session, and a run of it.
+    /// Forgets all runs but the last two.
+    pub fn forget_runs(&mut self) {
+        let gone = self.runs.len().saturating_sub(2);
+        self.runs.drain(..gone);
+        self.again.clear();
+    }
+
+    /// The next stream, for every session, and a run of it. Its signing key is the one before: that costs less.
     pub fn rotate(&mut self, net: &mut Net) {
-        let (stream, secret) = new_stream(&mut self.rng);
-        (self.stream, self.secret, self.generation) = (stream, secret, 0);
+        let stream = HandStream { id: self.rng.next_u32(), signing: self.stream.signing.clone() };
+        (self.stream, self.secret, self.generation) = (Rc::new(stream), new_secret(&mut self.rng), 0);
         let grant = self.grant();
         for session in &mut self.sessions {
             session.chain.seal(&EntryPayload::Stream(Box::new(grant.clone())), &mut self.rng).unwrap();
@@ -194,8 +207,9 @@ impl Hand {
 
     fn seal_tick(&mut self, net: &Net, tick: Tick, about: impl Fn(&str) -> bool, signed: bool) -> Vec<u8> {
         let current = self.runs.len() - 1;
-        let older = current.saturating_sub(tick.older)..=current;
-        let runs = older.rev().map(|run| self.positions(run, &about)).collect();
+        let behind = current.saturating_sub(tick.skip);
+        let older = behind.saturating_sub(tick.older)..behind;
+        let runs = std::iter::once(current).chain(older.rev()).map(|run| self.positions(run, &about)).collect();
         let run = &mut self.runs[current];
         let seq = run.tick_seq;
         run.tick_seq += 1;
@@ -291,7 +305,7 @@ impl Hand {
         retain(net, &topic, session.chain.keys());
         let sid = ack.sid;
         self.sessions.retain(|session| session.subscriber != subscriber || session.keys.sid == sid);
-        self.tick(net, Tick { older: 3, ..Tick::default() });
+        self.tick(net, Tick { older: self.names, ..Tick::default() });
     }
 
     fn take_report(&mut self, net: &mut Net, message: &[u8]) {
@@ -345,12 +359,10 @@ impl Hand {
     }
 }
 
-fn new_stream(rng: &mut ChaCha20Rng) -> (Rc<HandStream>, GenerationSecret) {
+fn new_secret(rng: &mut ChaCha20Rng) -> GenerationSecret {
     let mut secret = zeroize::Zeroizing::new([0; 32]);
     rng.fill_bytes(&mut *secret);
-    let id = rng.next_u32();
-    let signing = SigningKey::generate_from_rng(rng);
-    (Rc::new(HandStream { id, signing }), GenerationSecret::new(secret))
+    GenerationSecret::new(secret)
 }
 
 /// Publishers made by hand, and the part of the world's messages that they have read.

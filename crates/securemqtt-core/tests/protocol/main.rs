@@ -28,6 +28,10 @@ mod handshakes;
 mod keeping;
 /// What leaked keys open.
 mod leaks;
+/// A publisher that is started again and again.
+mod many_runs;
+/// Records that an earlier version wrote.
+mod old_records;
 /// Frames that arrive before their key.
 mod parking;
 /// Silence, return and the end of a run.

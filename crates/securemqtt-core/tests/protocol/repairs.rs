@@ -83,7 +83,7 @@ fn many_are_asked_for_five_hundred_at_a_time_and_the_next_when_those_came() {
         send_losing(&mut net, &mut hands.all[0], topic, 800, |seq| seq % 2 == 1);
     }
     hands.all[0].tick(&mut net, Tick::default());
-    hands.run(&mut net, 20_000);
+    hands.run(&mut net, 25_000);
     assert_eq!(net.readings(0).len(), 3_400);
     assert_eq!(hands.all[0].asked().len(), 2_300, "each was asked for once");
     let reports = &hands.all[0].reports;
@@ -102,8 +102,16 @@ fn many_are_asked_for_five_hundred_at_a_time_and_the_next_when_those_came() {
         }
     }
     assert_eq!(largest, 500);
+    // 500 at once, then 250 a second, and not in crumbs.
     let first = reports[0].0;
-    assert!(reports.last().unwrap().0 < first + 10_000, "the next ones follow at once");
+    let mut asked = 0;
+    for (at, _, report) in reports {
+        let ranges = report.topics.iter().flat_map(|topic| &topic.missing);
+        asked += u64::from(ranges.map(|(from, to)| to - from).sum::<u32>());
+        assert!(asked <= 500 + 250 * (at - first + 100) / 1_000, "{asked} numbers after {} ms", at - first);
+    }
+    assert!(reports.last().unwrap().0 < first + 12_000, "the next ones follow as the rate allows");
+    assert!(reports.len() <= 20, "{} reports", reports.len());
 }
 
 #[test]
@@ -296,6 +304,40 @@ fn what_is_missing_of_a_stream_that_is_dropped_is_told_as_lost() {
     }
     assert_eq!(net.readings(0).len(), 16 + 17);
     assert_eq!((missing(&net), lost(&net)), (vec![(5, 9)], vec![(5, 9)]));
+}
+
+#[test]
+fn old_generations_are_kept_while_something_of_them_is_missing() {
+    let (mut net, mut hands) = pair();
+    let stream = |net: &Net| {
+        let of = |((table, _), value): (&(Table, Vec<u8>), &Vec<u8>)| (*table == Table::Stream).then_some(value.len());
+        net.subscribers[0].records.iter().find_map(of).unwrap()
+    };
+    let small = stream(&net);
+    // It is away for twelve generations, and the broker keeps nothing for it.
+    for n in 0..12 {
+        for topic in ["t/a", "t/b", "t/c"] {
+            send_losing(&mut net, &mut hands.all[0], topic, 1, |_| true);
+        }
+        hands.all[0].step();
+        if n == 9 {
+            hands.all[0].tick(&mut net, Tick::default());
+            hands.run(&mut net, 1_000);
+            net.crash_subscriber(0, &key(2));
+        }
+    }
+    for topic in ["t/c", "t/a"] {
+        send_losing(&mut net, &mut hands.all[0], topic, 1, |_| false);
+    }
+    hands.all[0].tick(&mut net, Tick::default());
+    hands.run(&mut net, 5_000);
+    // What comes first has the latest generation: the others are opened all the same.
+    assert_eq!(net.readings(0).len(), 38);
+    assert_eq!(net.subscribers[0].engine.counters().before_grant, 0);
+    assert!(stream(&net) > small + 11 * 33);
+    hands.all[0].tick(&mut net, Tick { last: true, ..Tick::default() });
+    net.settle();
+    assert!(stream(&net) <= small + 7 * 33, "and then no longer than for late frames");
 }
 
 #[test]

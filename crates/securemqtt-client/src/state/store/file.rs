@@ -81,6 +81,9 @@ impl Trouble {
             Self::Disk(error) if error.kind() == io::ErrorKind::StorageFull => {
                 "the disk is full; free some space".to_owned()
             }
+            Self::Disk(error) if error.kind() == io::ErrorKind::ReadOnlyFilesystem => {
+                "the file system is read-only; check the disk, and make it writable again".to_owned()
+            }
             Self::Disk(error) => error.to_string(),
         }
     }

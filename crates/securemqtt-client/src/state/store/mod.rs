@@ -13,6 +13,9 @@
 //! the database's own cache of a mebibyte.
 
 mod file;
+mod migrate;
+#[cfg(test)]
+mod migrate_tests;
 mod news;
 mod queue;
 mod seal;

@@ -9,13 +9,13 @@ use zeroize::Zeroizing;
 
 use super::file::{self, Trouble, guarded};
 use super::queue::{Pending, Place, Value};
-use super::{Cursor, Loaded, StateError, StateKey, seal};
+use super::{Cursor, Loaded, StateError, StateKey, migrate, seal};
 
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 /// By the number of the table and the key in it.
 pub(super) const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
 /// The version of the tables here.
-pub(super) const SCHEMA: u8 = 1;
+pub(super) const SCHEMA: u8 = 2;
 
 /// An open database, and the key that it is sealed with.
 pub(super) struct Tables {
@@ -26,14 +26,14 @@ pub(super) struct Tables {
 impl Tables {
     /// Makes an empty database.
     pub(super) fn create(path: &Path, key: Option<&StateKey>) -> Result<(), StateError> {
-        file::make(path, |database| initialise(database, key))
+        let schema = migrate::first_schema(path);
+        file::make(path, |database| initialise(database, schema, key.filter(|_| schema == SCHEMA)))
     }
 
-    /// Opens a database. One that is not sealed, and is to be, is sealed.
+    /// Opens a database. One of an earlier schema is brought to ours; one that is not sealed, and is to be, is sealed.
     pub(super) fn open(path: &Path, key: Option<&StateKey>) -> Result<Self, StateError> {
         let database = file::open(path)?;
-        let schema = guarded(|| meta(&database, "schema")).map_err(|trouble| trouble.of(path))?;
-        check_schema(schema.as_deref()).map_err(|why| StateError::Database { path: path.to_owned(), why })?;
+        migrate::to_ours(&database, path)?;
         let database = seal::settle(database, path, key)?;
         Ok(Self { database, key: key.cloned() })
     }
@@ -127,11 +127,11 @@ impl Tables {
     }
 }
 
-fn initialise(database: &Database, key: Option<&StateKey>) -> Result<(), redb::Error> {
+fn initialise(database: &Database, schema: u8, key: Option<&StateKey>) -> Result<(), redb::Error> {
     let transaction = database.begin_write()?;
     {
         let mut meta = transaction.open_table(META)?;
-        meta.insert("schema", [SCHEMA].as_slice())?;
+        meta.insert("schema", [schema].as_slice())?;
         meta.insert("clean", [1].as_slice())?;
         if let Some(key) = key {
             meta.insert(seal::CHECK, seal::check(key)?.as_slice())?;
@@ -146,16 +146,6 @@ pub(super) fn meta(database: &Database, name: &str) -> Result<Option<Vec<u8>>, r
     let transaction = database.begin_read()?;
     let value = transaction.open_table(META)?.get(name)?;
     Ok(value.map(|value| value.value().to_vec()))
-}
-
-fn check_schema(schema: Option<&[u8]>) -> Result<(), String> {
-    match schema {
-        Some([SCHEMA]) => Ok(()),
-        Some([later]) if *later > SCHEMA => {
-            Err(format!("it was written by a later version (schema {later}, ours is {SCHEMA}); use that one"))
-        }
-        _ => Err("it has no schema version".to_owned()),
-    }
 }
 
 fn record_key(table: Table, key: &[u8]) -> Vec<u8> {

@@ -1,0 +1,161 @@
+//! One Mosquitto process: free loopback ports, a fresh directory, stopped by its handle.
+
+use std::fs::{self, File};
+use std::net::{TcpListener, TcpStream};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tempfile::TempDir;
+
+use crate::outcome::Outcome;
+use crate::process::Meter;
+use crate::tls::Certificates;
+
+/// The only address that it listens on.
+pub(crate) const HOST: &str = "127.0.0.1";
+/// QoS 1 messages under way at once: the broker's limit, and what every client here asks for.
+pub(crate) const IN_FLIGHT: u16 = 100;
+/// Longer than it takes on a loaded machine.
+const PATIENCE: Duration = Duration::from_secs(20);
+const POLL: Duration = Duration::from_millis(5);
+/// Another process may take a port between finding it free and using it.
+const ATTEMPTS: u32 = 5;
+
+/// A running broker, killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Broker {
+    program: PathBuf,
+    process: Child,
+    /// The plain listener.
+    pub port: u16,
+    /// The TLS listener.
+    pub tls_port: u16,
+    /// The certificates of the TLS listener.
+    pub certificates: Certificates,
+    directory: TempDir,
+}
+
+impl Broker {
+    /// Starts one in a new directory below `scratch`.
+    ///
+    /// # Errors
+    /// If it does not start; with the end of its log.
+    pub(crate) fn start(program: &Path, scratch: &Path) -> Outcome<Self> {
+        let directory = TempDir::with_prefix_in("broker-", scratch)?;
+        let certificates = Certificates::make(directory.path())?;
+        let mut attempt = 1;
+        loop {
+            let (port, tls_port) = (free_port()?, free_port()?);
+            fs::write(directory.path().join("mosquitto.conf"), configuration(port, tls_port, &certificates))?;
+            match launch(program, directory.path(), port) {
+                Ok(process) => {
+                    let program = program.to_owned();
+                    return Ok(Self { program, process, port, tls_port, certificates, directory });
+                }
+                Err(_) if attempt < ATTEMPTS => attempt += 1,
+                Err(error) => return Err(error),
+            }
+        }
+    }
+
+    /// Its processor time and memory.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub(crate) fn meter(&self) -> Outcome<Meter> {
+        Meter::of(self.process.id())
+    }
+
+    /// Stops it cleanly. It asks again and again: Mosquitto 2.0 forgets a signal that comes before its main loop.
+    ///
+    /// # Errors
+    /// If it does not stop.
+    pub(crate) fn stop(&mut self) -> Outcome<()> {
+        let deadline = Instant::now() + PATIENCE;
+        let pid = Pid::from_raw(i32::try_from(self.process.id())?);
+        while self.process.try_wait()?.is_none() {
+            if Instant::now() > deadline {
+                return Err("Mosquitto did not stop".into());
+            }
+            kill(pid, Signal::SIGTERM)?;
+            thread::sleep(POLL);
+        }
+        Ok(())
+    }
+
+    /// Starts it again on the same ports, with nothing kept.
+    ///
+    /// # Errors
+    /// If it does not start.
+    pub(crate) fn start_again(&mut self) -> Outcome<()> {
+        let deadline = Instant::now() + PATIENCE;
+        loop {
+            match launch(&self.program, self.directory.path(), self.port) {
+                Ok(process) => {
+                    self.process = process;
+                    return Ok(());
+                }
+                Err(error) if Instant::now() > deadline => return Err(error),
+                // The last of the old connections may hold the port for a moment.
+                Err(_) => thread::sleep(POLL),
+            }
+        }
+    }
+}
+
+impl Drop for Broker {
+    fn drop(&mut self) {
+        // Fails only where it has ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+fn configuration(port: u16, tls_port: u16, certificates: &Certificates) -> String {
+    let (certificate, key) = (certificates.server.display(), certificates.key.display());
+    format!(
+        "allow_anonymous true\nuser root\npersistence false\nset_tcp_nodelay true\n\
+         # Nothing is dropped: a slow subscriber shows as time, not as loss.\n\
+         max_queued_messages 0\nmax_inflight_messages {IN_FLIGHT}\n\
+         log_dest stderr\nlog_type error\nlog_type warning\nlog_type notice\nconnection_messages false\n\
+         listener {port} {HOST}\n\
+         listener {tls_port} {HOST}\ncertfile {certificate}\nkeyfile {key}\n"
+    )
+}
+
+fn free_port() -> Outcome<u16> {
+    Ok(TcpListener::bind((HOST, 0))?.local_addr()?.port())
+}
+
+fn launch(program: &Path, directory: &Path, port: u16) -> Outcome<Child> {
+    let path = directory.join("mosquitto.log");
+    let log = File::create(&path)?;
+    let mut process = Command::new(program)
+        .args(["-c", "mosquitto.conf"])
+        .current_dir(directory)
+        .stdin(Stdio::null())
+        .stdout(log.try_clone()?)
+        .stderr(log)
+        .spawn()?;
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let said = fs::read_to_string(&path).unwrap_or_default();
+        if process.try_wait()?.is_some() {
+            return Err(format!("Mosquitto did not start: {}", said.lines().last().unwrap_or("no reason")).into());
+        }
+        // It says so when the ports are its own.
+        if said.contains(" running") && TcpStream::connect((HOST, port)).is_ok() {
+            return Ok(process);
+        }
+        if Instant::now() > deadline {
+            let _ = process.kill();
+            let _ = process.wait();
+            return Err("Mosquitto did not start in time".into());
+        }
+        thread::sleep(POLL);
+    }
+}

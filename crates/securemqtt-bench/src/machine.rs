@@ -1,0 +1,86 @@
+//! What the numbers were measured on.
+
+use std::fs;
+use std::path::Path;
+use std::process::Command;
+
+use crate::table::Table;
+use crate::tools::Tools;
+
+/// The machine, and the versions of everything that takes part.
+pub(crate) fn describe(tools: &Tools, scratch: &Path) -> Table {
+    let mut table = Table::new(["machine", ""]);
+    let profile = if cfg!(debug_assertions) { "debug: the numbers mean nothing" } else { "release" };
+    let rows = [
+        ("processor", processor()),
+        ("memory", memory()),
+        ("kernel", read_line("/proc/sys/kernel/osrelease")),
+        ("load average at the start", read_line("/proc/loadavg")),
+        ("file system of the state", file_system(scratch)),
+        ("commit", said(Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]))),
+        ("build", Some(profile.to_owned())),
+        ("rustc", said(Command::new("rustc").arg("--version"))),
+        ("Mosquitto", tools.mosquitto.as_ref().and_then(|path| said(Command::new(path).arg("-h")))),
+        (
+            "mosquitto_pub",
+            tools.clients.as_ref().and_then(|clients| said(Command::new(&clients.publish).arg("--help"))),
+        ),
+        ("Python", tools.python.as_ref().map(|python| python.versions.clone())),
+    ];
+    for (name, value) in rows {
+        table.row([name.to_owned(), value.unwrap_or_else(|| "not here".to_owned())]);
+    }
+    table
+}
+
+fn processor() -> Option<String> {
+    let cores = std::thread::available_parallelism().map_or(0, std::num::NonZero::get);
+    let info = fs::read_to_string("/proc/cpuinfo").ok()?;
+    let field = |name: &str| info.lines().find(|line| line.starts_with(name))?.split(':').nth(1).map(str::trim);
+    let model = field("model name").unwrap_or("unknown").to_owned();
+    let flags = field("flags").unwrap_or_default();
+    let aes = if flags.split(' ').any(|flag| flag == "aes") { "" } else { ", without AES instructions" };
+    Some(format!("{model}, {cores} cores{aes}"))
+}
+
+fn memory() -> Option<String> {
+    let line = read_line("/proc/meminfo")?;
+    let kib: u64 = line.split_whitespace().nth(1)?.parse().ok()?;
+    Some(format!("{} MiB", kib >> 10))
+}
+
+/// Where fdatasync goes: the spool's numbers depend on it.
+fn file_system(directory: &Path) -> Option<String> {
+    said(Command::new("stat").args(["-f", "-c", "%T"]).arg(directory))
+}
+
+fn read_line(path: &str) -> Option<String> {
+    fs::read_to_string(path).ok()?.lines().next().map(str::to_owned)
+}
+
+/// The first line that a command prints, whatever its exit code.
+fn said(command: &mut Command) -> Option<String> {
+    let output = command.output().ok()?;
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.lines().map(str::trim).find(|line| line.contains(char::is_alphanumeric)).map(str::to_owned)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machine_is_named() {
+        assert!(processor().unwrap().contains("cores"));
+        assert!(memory().unwrap().ends_with("MiB"));
+        let text = describe(&Tools::default(), Path::new("/")).to_string();
+        assert!(text.contains("kernel") && text.contains("not here"), "{text}");
+    }
+
+    #[test]
+    fn a_command_that_is_not_there_says_nothing() {
+        assert_eq!(said(&mut Command::new("/nonexistent")), None);
+        assert_eq!(said(Command::new("sh").args(["-c", "echo; echo two; exit 3"])).unwrap(), "two");
+    }
+}

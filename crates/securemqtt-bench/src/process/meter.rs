@@ -1,0 +1,119 @@
+//! What a process has used, from the operating system: processor time, memory, and how often it woke up.
+
+use std::fs;
+use std::time::Duration;
+
+use nix::time::{ClockId, clock_getcpuclockid};
+use nix::unistd::Pid;
+
+use crate::outcome::Outcome;
+
+/// Reads the figures of one live process.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Meter {
+    pid: u32,
+    clock: ClockId,
+}
+
+/// Processor time over a span, and the memory at its end.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub(crate) struct Usage {
+    /// All threads, user and system.
+    pub cpu: Duration,
+    /// The most that was ever resident, in KiB.
+    pub peak_kib: u64,
+}
+
+impl Meter {
+    /// The meter of a process.
+    ///
+    /// # Errors
+    /// If there is no such process.
+    pub(crate) fn of(pid: u32) -> Outcome<Self> {
+        let clock = clock_getcpuclockid(Pid::from_raw(i32::try_from(pid)?))?;
+        Ok(Self { pid, clock })
+    }
+
+    /// Processor time since the process began, to the nanosecond.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub(crate) fn cpu(self) -> Outcome<Duration> {
+        Ok(self.clock.now()?.into())
+    }
+
+    /// The processor time since `before`, and the memory.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub(crate) fn since(self, before: Duration) -> Outcome<Usage> {
+        Ok(Usage { cpu: self.cpu()?.saturating_sub(before), peak_kib: self.field("VmHWM")? })
+    }
+
+    /// What is resident now, in KiB.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub(crate) fn resident_kib(self) -> Outcome<u64> {
+        self.field("VmRSS")
+    }
+
+    /// How often its threads have gone to sleep of their own accord; threads that have ended do not count.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub(crate) fn sleeps(self) -> Outcome<u64> {
+        let mut sleeps = 0;
+        for thread in fs::read_dir(format!("/proc/{}/task", self.pid))? {
+            let status = fs::read_to_string(thread?.path().join("status")).unwrap_or_default();
+            sleeps += number(&status, "voluntary_ctxt_switches").unwrap_or(0);
+        }
+        Ok(sleeps)
+    }
+
+    fn field(self, name: &str) -> Outcome<u64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.pid))?;
+        number(&status, name).ok_or_else(|| format!("process {} has ended", self.pid).into())
+    }
+}
+
+/// The number of a line `name: 123 kB`.
+fn number(status: &str, name: &str) -> Option<u64> {
+    let value = |line: &str| line.strip_prefix(name)?.strip_prefix(':')?.split_whitespace().next()?.parse().ok();
+    status.lines().find_map(value)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn work_costs_time_and_memory_and_a_sleep_is_counted() {
+        let meter = Meter::of(std::process::id()).unwrap();
+        let before = meter.cpu().unwrap();
+        let mut sum = 0_u64;
+        while meter.cpu().unwrap() < before + Duration::from_millis(20) {
+            sum = std::hint::black_box(sum.wrapping_add(1));
+        }
+        let usage = meter.since(before).unwrap();
+        assert!(usage.cpu >= Duration::from_millis(20) && usage.peak_kib > 500, "{usage:?}");
+        assert!(meter.resident_kib().unwrap() <= usage.peak_kib);
+        let sleeps = meter.sleeps().unwrap();
+        std::thread::sleep(Duration::from_millis(2));
+        assert!(meter.sleeps().unwrap() > sleeps);
+    }
+
+    #[test]
+    fn lines_are_found_by_their_whole_name() {
+        let status = "Name:\tx\nnonvoluntary_ctxt_switches:\t7\nvoluntary_ctxt_switches:\t5\nVmHWM:\t  1234 kB\n";
+        assert_eq!(number(status, "voluntary_ctxt_switches"), Some(5));
+        assert_eq!(number(status, "VmHWM"), Some(1234));
+        assert_eq!(number(status, "VmRSS"), None);
+    }
+
+    #[test]
+    fn a_process_that_is_not_there_has_no_meter() {
+        assert!(Meter::of(u32::MAX).is_err());
+    }
+}

@@ -1,0 +1,162 @@
+//! Programs that know nothing of the benchmark: one that publishes the lines of its stdin, one that prints what comes.
+
+use std::io::{Read as _, Write as _};
+use std::process::{Child, ChildStdin, Command, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use super::Meter;
+use crate::outcome::Outcome;
+use crate::roles::now_ns;
+
+/// Bytes handed over at once: what a pipe holds.
+const CHUNK: usize = 64 << 10;
+
+/// A program that publishes lines; killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Lines {
+    process: Child,
+    stdin: ChildStdin,
+    /// Its figures.
+    pub meter: Meter,
+}
+
+impl Lines {
+    /// Starts it.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub(crate) fn start(mut command: Command) -> Outcome<Self> {
+        let mut process = command.stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null()).spawn()?;
+        let stdin = process.stdin.take().ok_or("a pipe is missing")?;
+        let meter = Meter::of(process.id())?;
+        Ok(Self { process, stdin, meter })
+    }
+
+    /// Hands a line over, without waiting for anything.
+    ///
+    /// # Errors
+    /// If the program has ended.
+    pub(crate) fn line(&mut self, line: &str) -> Outcome<()> {
+        Ok(self.stdin.write_all(format!("{line}\n").as_bytes())?)
+    }
+
+    /// Hands over lines of `size` bytes for so long; as fast as the program takes them. Returns how many.
+    ///
+    /// # Errors
+    /// If the program has ended.
+    pub(crate) fn flood(&mut self, size: usize, time: Duration) -> Outcome<u64> {
+        let line = crate::roles::Readings::new(size).next(None).to_vec();
+        let each = (CHUNK / (size + 1)).max(1);
+        let chunk = [line, b"\n".to_vec()].concat().repeat(each);
+        let deadline = Instant::now() + time;
+        let mut lines = 0;
+        while Instant::now() < deadline {
+            self.stdin.write_all(&chunk)?;
+            lines += u64::try_from(each)?;
+        }
+        Ok(lines)
+    }
+}
+
+impl Drop for Lines {
+    fn drop(&mut self) {
+        // Fails only where it has ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+/// A program that prints lines; killed when dropped.
+#[derive(Debug)]
+pub(crate) struct Printed {
+    process: Child,
+    count: Arc<Count>,
+    /// Its figures.
+    pub meter: Meter,
+}
+
+#[derive(Debug, Default)]
+struct Count {
+    lines: AtomicU64,
+    last_ns: AtomicU64,
+}
+
+impl Printed {
+    /// Starts it, and counts what it prints.
+    ///
+    /// # Errors
+    /// If it cannot be started.
+    pub(crate) fn start(mut command: Command) -> Outcome<Self> {
+        let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
+        let mut stdout = process.stdout.take().ok_or("a pipe is missing")?;
+        let meter = Meter::of(process.id())?;
+        let count = Arc::new(Count::default());
+        let counted = Arc::clone(&count);
+        thread::spawn(move || {
+            let mut chunk = vec![0; CHUNK];
+            while let Ok(length @ 1..) = stdout.read(&mut chunk) {
+                let lines: u64 = chunk[..length].iter().map(|byte| u64::from(*byte == b'\n')).sum();
+                counted.last_ns.store(now_ns(), Ordering::Relaxed);
+                counted.lines.fetch_add(lines, Ordering::Release);
+            }
+        });
+        Ok(Self { process, count, meter })
+    }
+
+    /// How many lines there were, and when the last ones came.
+    pub(crate) fn lines(&self) -> (u64, u64) {
+        let lines = self.count.lines.load(Ordering::Acquire);
+        (lines, self.count.last_ns.load(Ordering::Relaxed))
+    }
+
+    /// Waits until there were so many lines, or none for `patience`.
+    pub(crate) fn wait_for(&self, lines: u64, patience: Duration) -> (u64, u64) {
+        let (mut seen, mut since) = (self.lines().0, Instant::now());
+        loop {
+            let now = self.lines();
+            if now.0 >= lines || since.elapsed() > patience {
+                return now;
+            }
+            if now.0 > seen {
+                (seen, since) = (now.0, Instant::now());
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+    }
+}
+
+impl Drop for Printed {
+    fn drop(&mut self) {
+        // Fails only where it has ended by itself.
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lines_are_handed_over_whole_and_counted() {
+        let directory = tempfile::tempdir().unwrap();
+        let fifo = directory.path().join("fifo");
+        assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
+        let mut cat = Command::new("cat");
+        cat.arg(&fifo);
+        let printed = Printed::start(cat).unwrap();
+        let mut into = Command::new("sh");
+        into.args(["-c", "exec cat > \"$0\""]).arg(&fifo);
+        let mut lines = Lines::start(into).unwrap();
+        lines.line("{}").unwrap();
+        assert_eq!(printed.wait_for(1, Duration::from_secs(20)).0, 1);
+        let flooded = lines.flood(96, Duration::from_millis(20)).unwrap();
+        assert_eq!(printed.wait_for(flooded + 1, Duration::from_secs(20)).0, flooded + 1);
+        assert!(printed.meter.cpu().unwrap() > Duration::ZERO && lines.meter.resident_kib().unwrap() > 0);
+        assert_eq!(printed.wait_for(flooded + 2, Duration::from_millis(20)).0, flooded + 1, "no more come");
+    }
+}

@@ -1,0 +1,151 @@
+//! From one publisher to ten thousand, multiplexed, on one subscriber: first handshakes, memory, ticks, readings, and a
+//! restart of the broker.
+
+mod voyage;
+
+use super::{Bench, progress};
+use crate::plot::{self, Labels, Line};
+use crate::report::Section;
+use crate::stats::{Summary, count, number};
+use crate::table::Table;
+use voyage::Voyage;
+
+const FLEETS: [usize; 5] = [1, 10, 100, 1_000, 10_000];
+const QUICK_FLEETS: [usize; 3] = [1, 10, 50];
+/// Fleets above this make one voyage: it takes minutes.
+const REPEATED_TO: usize = 1_000;
+/// More voyages of a fleet show nothing new.
+const MAX_RUNS: usize = 3;
+/// Seconds between two ticks of a publisher.
+const TICK_SECONDS: f64 = 10.0;
+const MEMORY_PLOT: &str = "fleet-memory.svg";
+const CPU_PLOT: &str = "fleet-cpu.svg";
+
+/// Measures it.
+pub(super) fn sections(bench: &Bench) -> Vec<Section> {
+    let fleets = bench.pick(&FLEETS[..], &QUICK_FLEETS[..]);
+    let mut steady = Section::new("Fleet (publishers multiplexed)");
+    let mut broken = Section::new("Fleet: first handshakes, and a restart of the broker (publishers multiplexed)");
+    introduce(&mut steady, &mut broken);
+    let mut voyages: Vec<Vec<Voyage>> = Vec::new();
+    for &publishers in fleets {
+        let runs = if publishers > REPEATED_TO { 1 } else { bench.runs.min(MAX_RUNS) };
+        let mut of_fleet = Vec::new();
+        for _ in 0..runs {
+            match voyage::make(bench, publishers) {
+                Ok(voyage) => of_fleet.push(voyage),
+                Err(why) => steady.missing(&format!("{publishers} publishers: {why}.")),
+            }
+        }
+        progress(&format!("fleet: {publishers} publishers done"));
+        voyages.push(of_fleet);
+    }
+    steady.table(&steady_table(fleets, &voyages));
+    draw(bench, fleets, &voyages, &mut steady);
+    broken.table(&broken_table(fleets, &voyages));
+    vec![steady, broken]
+}
+
+fn introduce(steady: &mut Section, broken: &mut Section) {
+    steady.note(format!(
+        "Publishers are engines of the core in one process over at most {} MQTT connections; the subscriber is the real \
+         client in a process of its own, with its state on disk. QoS 1, no spool. Processor time and memory are the \
+         subscriber's. Ticks are made when asked for, and counted apart: their column is one tick with its hello, and the \
+         share of a core that they take when every publisher sends one in {TICK_SECONDS} s. The first reading of a topic \
+         derives its key, and is not in the column of readings. An idle subscriber knows no publisher.",
+        voyage::CONNECTIONS
+    ));
+    broken.note(format!(
+        "First handshakes: from the fleet's first connection until the subscriber has everybody's keys; it asks at most 250 \
+         publishers a second. Restart: the broker is stopped and started again with nothing kept; every publisher comes back \
+         at a moment of its own within {} s, says hello and sends one reading; the time is from the broker's start to the \
+         last of them. A reading that comes before the subscriber is back is lost: this fleet keeps none to send again.",
+        voyage::SPREAD.as_secs_f64()
+    ));
+}
+
+fn cell(voyages: &[Voyage], value: impl Fn(&Voyage) -> Option<f64>) -> String {
+    Summary::of(voyages.iter().filter_map(value)).map_or_else(|| "–".to_owned(), |summary| summary.to_string())
+}
+
+fn steady_table(fleets: &[usize], voyages: &[Vec<Voyage>]) -> Table {
+    let mut table = Table::new([
+        "publishers",
+        "keyed",
+        "idle subscriber, MiB",
+        "KiB a publisher, keyed",
+        "KiB a publisher, after readings",
+        "µs a reading",
+        "µs a first reading",
+        "µs a tick",
+        "ticks, % of a core",
+    ]);
+    for (publishers, voyages) in fleets.iter().zip(voyages) {
+        let each = count(*publishers);
+        table.row([
+            number(each),
+            cell(voyages, |voyage| Some(count(voyage.keyed))),
+            cell(voyages, |voyage| Some(voyage.idle_kib / 1024.0)),
+            cell(voyages, Voyage::keyed_kib),
+            cell(voyages, Voyage::used_kib),
+            cell(voyages, |voyage| Some(voyage.reading_us)),
+            cell(voyages, |voyage| Some(voyage.first_reading_us)),
+            cell(voyages, |voyage| Some(voyage.tick_us)),
+            cell(voyages, |voyage| Some(voyage.tick_us * each / TICK_SECONDS / 1e4)),
+        ]);
+    }
+    table
+}
+
+fn broken_table(fleets: &[usize], voyages: &[Vec<Voyage>]) -> Table {
+    let mut table = Table::new([
+        "publishers",
+        "all keyed after, s",
+        "subscriber, µs a handshake",
+        "fleet, µs a handshake",
+        "all back after a restart, s",
+        "subscriber, µs a publisher",
+        "readings that came",
+    ]);
+    for (publishers, voyages) in fleets.iter().zip(voyages) {
+        table.row([
+            number(count(*publishers)),
+            cell(voyages, |voyage| Some(voyage.keyed_s)),
+            cell(voyages, |voyage| Some(voyage.handshake_us)),
+            cell(voyages, |voyage| Some(voyage.fleet_handshake_us)),
+            cell(voyages, |voyage| Some(voyage.back_s)),
+            cell(voyages, |voyage| Some(voyage.back_us)),
+            cell(voyages, |voyage| Some(voyage.back_came)),
+        ]);
+    }
+    table
+}
+
+fn draw(bench: &Bench, fleets: &[usize], voyages: &[Vec<Voyage>], section: &mut Section) {
+    let line = |name: &str, value: &dyn Fn(&Voyage) -> Option<f64>| {
+        let point = |(publishers, voyages): (&usize, &Vec<Voyage>)| {
+            Some((count(*publishers), Summary::of(voyages.iter().filter_map(value))?.median))
+        };
+        Line { name: name.to_owned(), points: fleets.iter().zip(voyages).filter_map(point).collect() }
+    };
+    let memory = [
+        line("keyed", &Voyage::keyed_kib),
+        line("after readings", &Voyage::used_kib),
+        line("the goal", &|voyage| voyage.keyed_kib().map(|_| 4.0)),
+    ];
+    let cpu = [
+        line("a reading", &|voyage| Some(voyage.reading_us)),
+        line("a tick with its hello", &|voyage| Some(voyage.tick_us)),
+    ];
+    let x = "publishers";
+    let plots = [
+        (MEMORY_PLOT, Labels { title: "Memory of the subscriber", x, y: "KiB a publisher" }, &memory[..]),
+        (CPU_PLOT, Labels { title: "Processor time of the subscriber", x, y: "µs" }, &cpu[..]),
+    ];
+    for (file, labels, lines) in plots {
+        match plot::lines(&bench.file(file), labels, lines) {
+            Ok(()) => section.plot(labels.title, file),
+            Err(why) => section.missing(&format!("{}: {why}.", labels.title)),
+        }
+    }
+}

@@ -1,0 +1,223 @@
+//! One fleet from its first handshake to its return after a restart of the broker.
+
+use std::thread;
+use std::time::Duration;
+
+use super::super::Bench;
+use super::super::run::PATIENCE;
+use crate::job::{Ask, Job, Said, Site};
+use crate::ours::Party;
+use crate::outcome::Outcome;
+use crate::process::{Role, Usage};
+use crate::roles::now_ns;
+use crate::stats::{count, count64};
+
+/// Connections of a fleet.
+pub(super) const CONNECTIONS: usize = 8;
+/// Over which publishers come back after a restart.
+pub(super) const SPREAD: Duration = Duration::from_secs(5);
+const QUICK_SPREAD: Duration = Duration::from_millis(1_500);
+const FILTER: &str = "fleet/#";
+/// Ten thousand first handshakes at 250 a second, and as long again.
+const LONG: Duration = Duration::from_secs(180);
+/// So many ticks in all are made at least; one alone says little.
+const TICKS: usize = 200;
+/// Memory of fewer publishers is lost in the noise of the allocator.
+const ENOUGH: usize = 100;
+/// Until an idle process has given back what its start needed.
+const SETTLE: Duration = Duration::from_millis(500);
+
+/// What one voyage gave. Times are the subscriber's processor time where they are not of a clock.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Voyage {
+    /// How many.
+    pub publishers: usize,
+    /// How many have a session.
+    pub keyed: usize,
+    /// Seconds until all had one.
+    pub keyed_s: f64,
+    /// Of a handshake.
+    pub handshake_us: f64,
+    /// The fleet's part of it.
+    pub fleet_handshake_us: f64,
+    /// Resident, without any publisher; with all keyed; after readings and their ticks.
+    pub idle_kib: f64,
+    /// See `idle_kib`.
+    pub keyed_total_kib: f64,
+    /// See `idle_kib`.
+    pub used_total_kib: f64,
+    /// Of a tick with its hello.
+    pub tick_us: f64,
+    /// Of a topic's first reading.
+    pub first_reading_us: f64,
+    /// Of a reading.
+    pub reading_us: f64,
+    /// Seconds from the broker's start to the last publisher's reading.
+    pub back_s: f64,
+    /// Of a publisher's return.
+    pub back_us: f64,
+    /// Readings that came after the restart.
+    pub back_came: f64,
+}
+
+impl Voyage {
+    fn each(&self, total_kib: f64) -> Option<f64> {
+        (self.publishers >= ENOUGH).then(|| (total_kib - self.idle_kib) / count(self.publishers))
+    }
+
+    /// Memory a publisher when all are keyed; none where there are too few to tell.
+    pub(super) fn keyed_kib(&self) -> Option<f64> {
+        self.each(self.keyed_total_kib)
+    }
+
+    /// The same after readings.
+    pub(super) fn used_kib(&self) -> Option<f64> {
+        self.each(self.used_total_kib)
+    }
+}
+
+/// The two processes, and how many readings there were.
+struct Pair {
+    fleet: Role,
+    subscriber: Role,
+    readings: u64,
+}
+
+/// Makes one voyage.
+///
+/// # Errors
+/// If a process fails, or readings are missing before the restart.
+pub(super) fn make(bench: &Bench, publishers: usize) -> Outcome<Voyage> {
+    let mut broker = bench.broker()?;
+    let directory = bench.directory()?;
+    let site = Site { port: broker.port, authority: None };
+    let [monitor, idle, captain] = ["monitor", "idle", "captain"].map(|name| Party::make(directory.path(), name));
+    let (monitor, idle, captain) = (monitor?, idle?, captain?);
+    captain.knows([&monitor])?;
+
+    let mut voyage = Voyage { publishers, idle_kib: resident(&subscriber(&site, &idle)?)?, ..Voyage::default() };
+    let fleet = Job::Fleet {
+        site: site.clone(),
+        publishers,
+        connections: CONNECTIONS,
+        subscriber: captain.known_peers(),
+        known_peers: monitor.known_peers(),
+    };
+    let fleet = Role::start(&fleet)?;
+    fleet.ready(LONG)?;
+    let mut pair = Pair { fleet, subscriber: subscriber(&site, &monitor)?, readings: 0 };
+    handshakes(&mut pair, &mut voyage)?;
+    ticks(&mut pair, &mut voyage)?;
+    readings(bench, &mut pair, &mut voyage)?;
+
+    let spread = bench.pick(SPREAD, QUICK_SPREAD);
+    pair.subscriber.begin()?;
+    pair.fleet.ask(Ask::Reconnect { spread_ms: u64::try_from(spread.as_millis())? })?;
+    broker.stop()?;
+    broker.start_again()?;
+    let up_ns = now_ns();
+    let before = pair.readings;
+    let (came, last_ns) = pair.published(LONG)?;
+    voyage.back_s = count64(last_ns.saturating_sub(up_ns)) / 1e9;
+    voyage.back_us = micros(pair.subscriber.usage()?, publishers);
+    voyage.back_came = count64(came.saturating_sub(before));
+    Ok(voyage)
+}
+
+fn subscriber(site: &Site, party: &Party) -> Outcome<Role> {
+    let states = vec![party.state.clone()];
+    let job = Job::Subscribers { site: site.clone(), states, filter: FILTER.to_owned(), qos: 1, timed: false };
+    let role = Role::start(&job)?;
+    role.ready(PATIENCE)?;
+    Ok(role)
+}
+
+fn handshakes(pair: &mut Pair, voyage: &mut Voyage) -> Outcome<()> {
+    pair.subscriber.begin()?;
+    pair.fleet.begin()?;
+    let began_ns = now_ns();
+    pair.fleet.ask(Ask::Connect)?;
+    pair.subscriber.ask(Ask::ExpectKeys { publishers: u64::try_from(voyage.publishers)? })?;
+    let Said::Keyed { peers, last_ns } = pair.subscriber.hear(LONG)? else {
+        return Err("a subscriber that does not count keys".into());
+    };
+    voyage.keyed = usize::try_from(peers)?;
+    voyage.keyed_s = count64(last_ns.saturating_sub(began_ns)) / 1e9;
+    pair.fleet.hear(LONG)?;
+    voyage.handshake_us = micros(pair.subscriber.usage()?, voyage.publishers);
+    voyage.fleet_handshake_us = micros(pair.fleet.usage()?, voyage.publishers);
+    voyage.keyed_total_kib = resident(&pair.subscriber)?;
+    Ok(())
+}
+
+fn ticks(pair: &mut Pair, voyage: &mut Voyage) -> Outcome<()> {
+    let rounds = TICKS.div_ceil(voyage.publishers);
+    pair.subscriber.begin()?;
+    for _ in 0..rounds {
+        pair.ask(Ask::Tick)?;
+    }
+    voyage.tick_us = micros(pair.subscriber.usage()?, rounds * voyage.publishers);
+    Ok(())
+}
+
+fn readings(bench: &Bench, pair: &mut Pair, voyage: &mut Voyage) -> Outcome<()> {
+    pair.subscriber.begin()?;
+    pair.ask(Ask::Readings { count: u64::try_from(voyage.publishers)? })?;
+    voyage.first_reading_us = micros(pair.subscriber.usage()?, voyage.publishers);
+    let count = bench.pick(50_000, 2_000).max(2 * voyage.publishers);
+    pair.subscriber.begin()?;
+    pair.ask(Ask::Readings { count: u64::try_from(count)? })?;
+    voyage.reading_us = micros(pair.subscriber.usage()?, count);
+    // The second tick after them lets the ledger go.
+    for _ in 0..3 {
+        pair.ask(Ask::Tick)?;
+    }
+    voyage.used_total_kib = resident(&pair.subscriber)?;
+    Ok(())
+}
+
+impl Pair {
+    /// Asks the fleet for readings; all of them must come.
+    fn ask(&mut self, ask: Ask) -> Outcome<()> {
+        self.fleet.ask(ask)?;
+        let (came, _) = self.published(LONG)?;
+        if came == self.readings {
+            return Ok(());
+        }
+        Err(format!("{came} of {} readings came", self.readings).into())
+    }
+
+    /// Waits until the fleet has published and the subscriber has all of it, or no more comes.
+    fn published(&mut self, patience: Duration) -> Outcome<(u64, u64)> {
+        let Said::Published { readings, .. } = self.fleet.hear(patience)? else {
+            return Err("a fleet that does not publish".into());
+        };
+        self.readings += readings;
+        self.subscriber.ask(Ask::Expect { readings: self.readings })?;
+        match self.subscriber.hear(patience)? {
+            Said::Delivered { readings, last_ns, .. } => Ok((readings, last_ns)),
+            other => Err(format!("a subscriber said {other:?}").into()),
+        }
+    }
+}
+
+fn resident(role: &Role) -> Outcome<f64> {
+    thread::sleep(SETTLE);
+    Ok(count64(role.meter().resident_kib()?))
+}
+
+fn micros(usage: Usage, pieces: usize) -> f64 {
+    usage.cpu.as_secs_f64() * 1e6 / count(pieces)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn memory_is_told_only_of_fleets_that_are_large_enough() {
+        let fleet = Voyage { publishers: 1_000, idle_kib: 6_000.0, keyed_total_kib: 9_000.0, ..Voyage::default() };
+        assert_eq!(fleet.keyed_kib(), Some(3.0));
+        assert_eq!(Voyage { publishers: 10, ..fleet }.keyed_kib(), None);
+    }
+}

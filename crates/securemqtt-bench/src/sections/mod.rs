@@ -1,0 +1,93 @@
+//! What is measured, a file a part.
+
+mod contender;
+mod crypto;
+mod fanout;
+mod fleet;
+mod handshake;
+mod idle;
+mod latency;
+mod run;
+mod sizes;
+mod throughput;
+
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+
+use tempfile::TempDir;
+
+use crate::broker::Broker;
+use crate::cli::{Cli, Part};
+use crate::outcome::Outcome;
+use crate::report::Section;
+use crate::tools::Tools;
+
+/// What every part needs.
+#[derive(Debug)]
+pub(crate) struct Bench {
+    /// The programs beside ours.
+    pub tools: Tools,
+    /// On a disk, so that what is stored durably costs what it costs.
+    pub scratch: PathBuf,
+    /// Where plots go.
+    pub out: PathBuf,
+    /// Runs of every row.
+    pub runs: usize,
+    /// Whether it is only to be seen that it works.
+    pub quick: bool,
+}
+
+impl Bench {
+    /// One of two: for a full run, or a quick one.
+    pub(crate) fn pick<T>(&self, full: T, quick: T) -> T {
+        if self.quick { quick } else { full }
+    }
+
+    /// A broker for one run.
+    ///
+    /// # Errors
+    /// If there is no Mosquitto, or it does not start.
+    pub(crate) fn broker(&self) -> Outcome<Broker> {
+        let program = self.tools.mosquitto.as_ref().ok_or("there is no Mosquitto")?;
+        Broker::start(program, &self.scratch)
+    }
+
+    /// A directory for the state of one run.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub(crate) fn directory(&self) -> Outcome<TempDir> {
+        Ok(TempDir::with_prefix_in("state-", &self.scratch)?)
+    }
+
+    /// Where a plot goes.
+    pub(crate) fn file(&self, name: &str) -> PathBuf {
+        Path::new(&self.out).join(name)
+    }
+}
+
+/// Measures one part. What goes wrong in it is said in its section, and ends no other.
+pub(crate) fn measure(bench: &Bench, part: Part) -> Vec<Section> {
+    match part {
+        Part::Throughput => vec![throughput::section(bench), sizes::section(bench)],
+        Part::Latency => vec![latency::section(bench)],
+        Part::Crypto => vec![crypto::section(bench)],
+        Part::Handshake => vec![handshake::section(bench)],
+        Part::Fleet => fleet::sections(bench),
+        Part::Fanout => vec![fanout::section(bench)],
+        Part::Idle => vec![idle::section(bench)],
+    }
+}
+
+/// The parts that are wanted, in the order of the report.
+pub(crate) fn parts(cli: &Cli) -> Vec<Part> {
+    use Part::{Crypto, Fanout, Fleet, Handshake, Idle, Latency, Throughput};
+    let all = [Throughput, Latency, Crypto, Handshake, Fleet, Fanout, Idle];
+    all.into_iter().filter(|part| cli.wants(*part)).collect()
+}
+
+/// A line for whoever waits.
+pub(crate) fn progress(text: &str) {
+    // Nobody is there to be told.
+    let _ = writeln!(std::io::stderr(), "{text}");
+}

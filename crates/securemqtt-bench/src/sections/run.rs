@@ -1,0 +1,170 @@
+//! One run: a publisher, a broker and a subscriber, each a process of its own, and what they used.
+
+use std::time::Duration;
+
+use crate::job::{Ask, Said};
+use crate::outcome::Outcome;
+use crate::process::{Lines, Meter, Printed, Role, Usage};
+use crate::roles::now_ns;
+use crate::stats::count64;
+
+/// Longer than a handshake or the rest of a backlog takes on a loaded machine.
+pub(super) const PATIENCE: Duration = Duration::from_secs(120);
+/// So long after the last line no more are awaited.
+const STALLED: Duration = Duration::from_secs(10);
+/// No line for so long: all of them have come.
+const QUIET: Duration = Duration::from_millis(200);
+const PROBE_EVERY: Duration = Duration::from_millis(20);
+/// What a program is asked before it is measured: a reading of the shortest sort.
+const PROBE: &str = r#"{"n":1000000000}"#;
+
+/// What one run gave.
+#[derive(Clone, Debug)]
+pub(super) struct Sample {
+    /// Readings that were to come, and that came.
+    pub sent: u64,
+    /// See `sent`.
+    pub delivered: u64,
+    /// Twice, out of order, or after a gap.
+    pub disordered: u64,
+    /// From the first publish to the last delivery.
+    pub seconds: f64,
+    /// What each process used meanwhile.
+    pub publisher: Usage,
+    /// See `publisher`.
+    pub subscriber: Usage,
+    /// See `publisher`.
+    pub broker: Usage,
+    /// The age of each reading at its delivery, where that was noted.
+    pub ages_ns: Vec<u64>,
+}
+
+impl Sample {
+    /// Readings a second at the subscriber.
+    pub(super) fn rate(&self) -> f64 {
+        count64(self.delivered) / self.seconds
+    }
+
+    /// Microseconds of processor time a reading.
+    pub(super) fn micros(&self, usage: Usage) -> f64 {
+        usage.cpu.as_secs_f64() * 1e6 / count64(self.delivered)
+    }
+
+    /// The same of publisher and subscriber together.
+    pub(super) fn micros_of_both(&self) -> f64 {
+        self.micros(self.publisher) + self.micros(self.subscriber)
+    }
+
+    /// Fails where readings are missing or in disorder: such a run measures something else.
+    fn checked(self) -> Outcome<Self> {
+        if self.delivered == self.sent && self.disordered == 0 {
+            return Ok(self);
+        }
+        let Self { sent, delivered, disordered, .. } = self;
+        Err(format!("{delivered} of {sent} readings came, {disordered} in disorder").into())
+    }
+}
+
+/// Two roles that are ready; a warm-up, then what is measured. `copies` is how many subscribers the second one has: so
+/// often comes each reading.
+///
+/// # Errors
+/// If a process fails, or readings are missing.
+pub(super) fn roles(
+    publisher: &mut Role,
+    subscriber: &mut Role,
+    broker: Meter,
+    time: Duration,
+    copies: u64,
+) -> Outcome<Sample> {
+    let (before, ..) = publish(publisher, subscriber, 0, time / 10, copies)?;
+    publisher.begin()?;
+    subscriber.begin()?;
+    let broker_before = broker.cpu()?;
+    let (sent, began_ns, delivered) = publish(publisher, subscriber, before, time, copies)?;
+    let Said::Delivered { readings, last_ns, disordered, ages_ns } = delivered else {
+        return Err("a subscriber that does not count".into());
+    };
+    let sample = Sample {
+        sent,
+        delivered: readings.saturating_sub(before),
+        disordered,
+        seconds: seconds_between(began_ns, last_ns),
+        publisher: publisher.usage()?,
+        subscriber: subscriber.usage()?,
+        broker: broker.since(broker_before)?,
+        ages_ns,
+    };
+    sample.checked()
+}
+
+/// Publishes for so long and waits for all of it: how many come of it, since when, and what came.
+fn publish(
+    publisher: &mut Role,
+    subscriber: &mut Role,
+    before: u64,
+    time: Duration,
+    copies: u64,
+) -> Outcome<(u64, u64, Said)> {
+    publisher.ask(Ask::Publish { millis: u64::try_from(time.as_millis())?.max(1) })?;
+    let Said::Published { readings, began_ns } = publisher.hear(PATIENCE + time)? else {
+        return Err("a publisher that does not publish".into());
+    };
+    let readings = readings * copies;
+    subscriber.ask(Ask::Expect { readings: before + readings })?;
+    let delivered = subscriber.hear(PATIENCE)?;
+    match publisher.hear(PATIENCE)? {
+        Said::Settled => Ok((readings, began_ns, delivered)),
+        other => Err(format!("a publisher said {other:?}").into()),
+    }
+}
+
+/// Two programs: lines in, lines out. They are asked until a line comes through, then measured.
+///
+/// # Errors
+/// If a program ends, or readings are missing.
+pub(super) fn programs(
+    lines: &mut Lines,
+    printed: &Printed,
+    broker: Meter,
+    size: usize,
+    time: Duration,
+) -> Outcome<Sample> {
+    probe(lines, printed)?;
+    let warm_up = printed.lines().0 + lines.flood(size, time / 10)?;
+    let before = printed.wait_for(warm_up, STALLED).0;
+    let [publisher_before, subscriber_before, broker_before] =
+        [lines.meter.cpu()?, printed.meter.cpu()?, broker.cpu()?];
+    let began_ns = now_ns();
+    let sent = lines.flood(size, time)?;
+    let (came, last_ns) = printed.wait_for(before + sent, STALLED);
+    let sample = Sample {
+        sent,
+        delivered: came - before,
+        disordered: 0,
+        seconds: seconds_between(began_ns, last_ns),
+        publisher: lines.meter.since(publisher_before)?,
+        subscriber: printed.meter.since(subscriber_before)?,
+        broker: broker.since(broker_before)?,
+        ages_ns: Vec::new(),
+    };
+    sample.checked()
+}
+
+/// Until the two are connected: nothing that they print would say so.
+fn probe(lines: &mut Lines, printed: &Printed) -> Outcome<()> {
+    let deadline = std::time::Instant::now() + PATIENCE;
+    while printed.lines().0 == 0 {
+        if std::time::Instant::now() > deadline {
+            return Err("no line came through".into());
+        }
+        lines.line(PROBE)?;
+        std::thread::sleep(PROBE_EVERY);
+    }
+    printed.wait_for(u64::MAX, QUIET);
+    Ok(())
+}
+
+fn seconds_between(began_ns: u64, last_ns: u64) -> f64 {
+    count64(last_ns.saturating_sub(began_ns)) / 1e9
+}
