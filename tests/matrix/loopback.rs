@@ -32,13 +32,12 @@ fn sockets(pid: u32) -> HashSet<String> {
     links.filter_map(|link| Some(link.to_str()?.strip_prefix("socket:[")?.strip_suffix(']')?.to_owned())).collect()
 }
 
+#[cfg(target_os = "linux")]
 #[test]
-fn a_listener_for_everybody_is_found_and_one_on_loopback_is_not() {
-    let own = std::net::TcpListener::bind((crate::broker::HOST, 0)).unwrap();
+fn a_listener_on_another_address_is_found_and_one_on_ours_is_not() {
+    let _own = std::net::TcpListener::bind((crate::broker::HOST, 0)).unwrap();
     assert_eq!(open_to_others(std::process::id()), [""; 0]);
-    drop(own);
-    // Nobody connects to it, and it is gone at once.
-    let everybody = std::net::TcpListener::bind("0.0.0.0:0").unwrap();
+    // The harmless one among all others.
+    let _other = std::net::TcpListener::bind("127.0.0.2:0").unwrap();
     assert_eq!(open_to_others(std::process::id()).len(), 1);
-    drop(everybody);
 }
