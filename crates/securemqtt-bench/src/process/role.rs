@@ -138,11 +138,10 @@ mod tests {
 
     #[test]
     fn it_is_asked_and_heard() {
-        let mut role =
-            shell(r#"echo '{"said":"ready"}'; read line; echo '{"said":"settled"}'; read x"#);
+        let mut role = shell(r#"echo '{"said":"ready"}'; read line; echo '{"said":"settled"}'; read x"#);
         role.ready(PATIENCE).unwrap();
         role.begin().unwrap();
-        role.ask(Ask::Tick).unwrap();
+        role.ask(Ask::Connect).unwrap();
         assert_eq!(role.hear(PATIENCE).unwrap(), Said::Settled);
         assert!(role.usage().unwrap().peak_kib > 0);
     }
