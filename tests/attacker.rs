@@ -59,6 +59,7 @@ impl Halves {
             name: subscriber.parse().unwrap(),
             filters: vec!["telemetry/#".to_owned()],
             exclude: Vec::new(),
+            accept_rollback: false,
         };
         let start = Instant::now();
         let config = publisher::Config::new(publisher.parse().unwrap());

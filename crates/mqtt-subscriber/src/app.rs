@@ -102,7 +102,12 @@ impl<'a> App<'a> {
             broker: start.broker,
             identity: start.identity,
             trust: start.trust,
-            engine: Config { name: start.name, filters: readings.topic.clone(), exclude: selection.leave_out.clone() },
+            engine: Config {
+                name: start.name,
+                filters: readings.topic.clone(),
+                exclude: selection.leave_out.clone(),
+                accept_rollback: cli.accept_rollback,
+            },
             qos: cli.broker.qos,
             peers: start.peers,
             store,

@@ -118,7 +118,7 @@ pub(crate) fn subscriber(site: &Site, state: &Path, filter: &str, qos: u8) -> Ou
     let (store, loaded) = Store::open(&directory, None)?;
     let broker = options(site, name.as_str());
     let filters = vec![filter.to_owned()];
-    let engine = securemqtt_core::subscriber::Config { name, filters, exclude: Vec::new() };
+    let engine = securemqtt_core::subscriber::Config { name, filters, exclude: Vec::new(), accept_rollback: false };
     let qos = quality(qos);
     let settings = subscriber::Settings { broker, identity, trust, engine, qos, peers, store, loaded, cursor: None };
     Ok((Subscriber::start(settings)?, directory))

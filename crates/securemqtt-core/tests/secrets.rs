@@ -118,8 +118,12 @@ fn engines_and_readings_are_hidden() {
         now,
         &mut rng,
     );
-    let config =
-        subscriber::Config { name: "subscriber".parse().unwrap(), filters: vec!["#".to_owned()], exclude: Vec::new() };
+    let config = subscriber::Config {
+        name: "subscriber".parse().unwrap(),
+        filters: vec!["#".to_owned()],
+        exclude: Vec::new(),
+        accept_rollback: false,
+    };
     let mut subscriber = subscriber::Subscriber::new(s.clone(), trust(&s), config);
 
     let reading = b"the patient's secret".as_slice();

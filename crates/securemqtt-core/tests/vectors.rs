@@ -114,8 +114,12 @@ impl Story {
         assert!(rng.0.is_empty(), "all of the randomness is used");
 
         let trust = Trust::new(TrustMode::Strict, s.public().id(), known(p_name, &p), Vec::new());
-        let config =
-            subscriber::Config { name: s_name.parse().unwrap(), filters: vec!["#".to_owned()], exclude: Vec::new() };
+        let config = subscriber::Config {
+            name: s_name.parse().unwrap(),
+            filters: vec!["#".to_owned()],
+            exclude: Vec::new(),
+            accept_rollback: false,
+        };
         let subscriber = subscriber::Subscriber::new(s.clone(), trust, config);
         Self { vectors, p, s, publisher, subscriber }
     }

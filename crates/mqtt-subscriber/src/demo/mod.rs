@@ -209,6 +209,7 @@ fn start_subscriber(state: &StateDir, port: u16) -> Outcome<Subscriber> {
             name: name("demo-subscriber")?,
             filters: vec![TOPIC.to_owned()],
             exclude: Vec::new(),
+            accept_rollback: false,
         },
         qos: Qos::AtLeastOnce,
         peers: state.known_peers(),

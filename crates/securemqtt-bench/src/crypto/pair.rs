@@ -35,7 +35,12 @@ impl Pair {
         let now = Now { mono_ms: 1_000, unix_ms: 1_800_000_000_000 };
         let (bed, monitor): (PeerName, PeerName) = ("bed-3".parse()?, "monitor".parse()?);
         let trust = Trust::new(TrustMode::Strict, s.public().id(), pin(&bed, &p)?, Vec::new());
-        let config = subscriber::Config { name: monitor.clone(), filters: vec!["#".to_owned()], exclude: Vec::new() };
+        let config = subscriber::Config {
+            name: monitor.clone(),
+            filters: vec!["#".to_owned()],
+            exclude: Vec::new(),
+            accept_rollback: false,
+        };
         let subscriber = subscriber::Subscriber::new(s.clone(), trust, config);
         let trust = Trust::new(TrustMode::Strict, p.public().id(), pin(&monitor, &s)?, Vec::new());
         let mut publisher = publisher::Publisher::new(p, trust, publisher::Config::new(bed), now, &mut rng);

@@ -11,4 +11,6 @@ pub struct Config {
     pub filters: Vec<String>,
     /// The filters it leaves out.
     pub exclude: Vec<String>,
+    /// Whether a state that was rolled back goes on, though it may show readings again.
+    pub accept_rollback: bool,
 }

@@ -93,6 +93,8 @@ pub enum Event {
     RolledBack {
         /// The publisher's name.
         name: PeerName,
+        /// Whether all that we held of it was dropped, so that no reading is shown again.
+        quarantined: bool,
     },
     /// A message was refused; at most a few a second are reported, all are counted.
     Rejected {

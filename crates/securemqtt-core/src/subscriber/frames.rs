@@ -29,6 +29,9 @@ impl Subscriber {
         now: Now,
         out: &mut Output,
     ) -> Result<(), Reject> {
+        if self.hold(topic, header, message, now, out) {
+            return Ok(());
+        }
         let Some(candidates) = self.runs.get_mut(&header.run) else {
             if self.closed.contains_key(&header.run) {
                 return Err(Reject::Replay);
@@ -46,6 +49,7 @@ impl Subscriber {
                     if stream.latest() != generation {
                         self.dirty.publishers.insert(run.publisher);
                     }
+                    stream.fresh = true;
                     if opened.first_change {
                         self.dirty.topics.push((run.publisher, header.run, topic.to_owned()));
                     }
@@ -82,7 +86,7 @@ impl Subscriber {
 
     /// The frames that waited for a run which is open now.
     pub(super) fn unpark(&mut self, run: [u8; 5], now: Now, out: &mut Output) {
-        for parked in self.parking.take(run) {
+        for parked in self.parking.take(|parked| parked == run) {
             self.on_frame(&parked.topic, &parked.message, now, out);
         }
     }

@@ -50,8 +50,13 @@ impl Subscriber {
         let mut still = HashSet::new();
         for key in std::mem::take(&mut self.gaps) {
             let (id, number, topic) = &key;
+            let held = self.held.contains(id);
             let run = run_mut(&mut self.runs, *id, *number);
             let Some(state) = run.and_then(|run| run.topics.get_mut(topic)) else { continue };
+            if let Some((at, _)) = state.gap.as_mut().filter(|_| held) {
+                // What fills it may wait with the other frames.
+                *at = now.mono_ms + GRACE_MS;
+            }
             let to = match state.gap {
                 Some((at, to)) if at <= now.mono_ms => to,
                 Some(_) => {

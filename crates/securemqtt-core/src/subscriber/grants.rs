@@ -11,13 +11,11 @@ use crate::identity::PeerId;
 use crate::trust::Standing;
 use crate::wire::{Grant, Hello, Kind, Retry, Status, WireError};
 
-/// How far a publisher's memory may move our counter.
-const MAX_CATCH_UP: u64 = 1 << 32;
 /// A RETRY is followed no faster than this.
 const RETRY_MS: u64 = 200;
 
 impl Subscriber {
-    /// GRANT and RETRY.
+    /// GRANT, RETRY and RECEIPT.
     pub(super) fn on_to<R: CryptoRng + ?Sized>(
         &mut self,
         id: PeerId,
@@ -29,6 +27,7 @@ impl Subscriber {
         match Kind::of(payload).map_err(HandshakeError::from)? {
             Kind::Grant => self.on_grant(id, payload, now, rng, out),
             Kind::Retry => self.on_retry(id, payload, now, rng, out),
+            Kind::Receipt => self.on_receipt(id, payload, now, out),
             other => Err(Reject::Handshake(WireError::Kind(other as u8).into())),
         }
     }
@@ -75,27 +74,22 @@ impl Subscriber {
         let outcome = attempt.state.read_grant(&self.identity, payload)?;
         match outcome {
             Outcome::Refused { sctr, status } => {
-                self.catch_up(id, sctr, out);
+                if status == Status::StaleCounter {
+                    self.take_refused_counter(id, sctr, now, out);
+                } else {
+                    self.catch_up(id, sctr, now, out);
+                }
                 self.refused(id, status, now, out);
             }
             Outcome::Granted(granted) => {
-                self.catch_up(id, granted.sctr, out);
-                self.granted(id, granted, now, rng, out);
+                // What a publisher grants that remembers more than we do was in use before: it is asked again.
+                let remembers_more = self.catch_up(id, granted.sctr, now, out);
+                if !remembers_more || self.config.accept_rollback {
+                    self.granted(id, granted, now, rng, out);
+                }
             }
         }
         Ok(())
-    }
-
-    /// The publisher remembers a counter that we have not used: our state was rolled back.
-    fn catch_up(&mut self, id: PeerId, sctr: u64, out: &mut Output) {
-        // No publisher can use up our counter: a lie moves it by a bounded step, and a larger one by nothing.
-        if sctr <= self.sctr || sctr - self.sctr > MAX_CATCH_UP {
-            return;
-        }
-        self.sctr = sctr;
-        self.next_sctr();
-        let name = self.peers.get(&id).map(|peer| peer.name.clone());
-        out.events.extend(name.map(|name| Event::RolledBack { name }));
     }
 
     fn refused(&mut self, id: PeerId, status: Status, now: Now, out: &mut Output) {
@@ -177,11 +171,15 @@ impl Subscriber {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.attempts.clear();
         peer.refused = None;
+        peer.stale_sctr = None;
         peer.stranger = false;
         peer.request_ms = None;
         let session = Session::new(&granted.session, now, rng);
         let first = peer.session.is_none();
         peer.previous = peer.session.replace(session);
+        // The handshake has told what there was to tell.
+        self.end_check(id, now, out);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
         self.dirty.publishers.insert(id);
         let name = peer.name.clone();
         let due = peer.due_ms();

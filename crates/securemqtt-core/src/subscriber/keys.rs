@@ -3,6 +3,7 @@
 use rand_core::CryptoRng;
 
 use super::peer::Peer;
+use super::rollback::Mark;
 use super::streams::{HeldStream, Owed};
 use super::{DISMISSED_MS, Event, Output, Reject, Subscriber};
 use crate::Now;
@@ -32,10 +33,14 @@ impl Subscriber {
         let before = session.chain.index();
         let opened = session.chain.open(&keys).map_err(|_| Reject::Keys)?;
         let is_new = session.chain.index() > before;
-        session.confirm = session.confirm.filter(|_| session.chain.index() == 0);
+        let confirmed = session.confirm.is_some() && session.chain.index() > 0;
+        session.confirm = session.confirm.filter(|_| !confirmed);
         let current = peer.session.as_ref().is_some_and(|session| session.sid == keys.sid);
         if current && is_new {
             peer.previous = None;
+        }
+        if current && confirmed {
+            peer.mark = Some(Mark::new(now.mono_ms));
         }
         if is_new {
             // A repeat, which anybody can send again, costs no write.

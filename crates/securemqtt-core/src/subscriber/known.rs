@@ -21,6 +21,7 @@ impl Subscriber {
                 self.drop_stream(id, stream);
             }
             self.peers.remove(&id);
+            self.held.remove(&id);
         }
     }
 }

@@ -2,6 +2,7 @@
 //!
 //! It takes messages and the time, and says what to send, store and deliver. It opens and cannot seal.
 
+mod checks;
 mod config;
 mod event;
 mod filters;
@@ -12,6 +13,7 @@ mod hellos;
 mod keys;
 mod known;
 mod lifetimes;
+mod limits;
 mod parking;
 mod peer;
 mod pulse;
@@ -20,6 +22,7 @@ mod repair;
 mod reports;
 mod requests;
 mod restore;
+mod rollback;
 mod runs;
 mod session;
 mod status;
@@ -38,7 +41,6 @@ pub use config::Config;
 pub use event::{Counters, Event, Reject, Span};
 pub use status::KnownPublisher;
 
-use crate::bucket::TokenBucket;
 use crate::identity::{IdentityKey, PeerId};
 use crate::peers::PeerName;
 use crate::topic::{CONTROL_PREFIX, Control};
@@ -46,6 +48,7 @@ use crate::trust::Trust;
 use crate::{Delivery, Now, Outgoing, Qos};
 use filters::MAX_EXACT_PEERS;
 use gaps::TopicKey;
+use limits::Limits;
 use parking::Parking;
 use peer::Peer;
 use runs::Run;
@@ -83,8 +86,12 @@ pub struct Subscriber {
     /// The closed runs of all streams, each with the number of streams that have closed it.
     closed: HashMap<[u8; 5], u32>,
     parking: Parking,
-    /// The last value of our counter that was used.
+    /// The last value of our counter that was used; that at the start; and that of this process's probes.
     sctr: u64,
+    started: u64,
+    probe_sctr: Option<u64>,
+    /// Publishers whose frames wait until it is known whether we have read them before.
+    held: HashSet<PeerId>,
     next_poll_ms: u64,
     next_sweep_ms: u64,
     limits: Limits,
@@ -93,17 +100,6 @@ pub struct Subscriber {
     gaps: HashSet<TopicKey>,
     wildcards: bool,
     dirty: Dirty,
-}
-
-/// The bounds on what strangers can cause.
-#[derive(Debug)]
-struct Limits {
-    hellos: TokenBucket,
-    requests: TokenBucket,
-    reports: TokenBucket,
-    /// REPORTs that we send to all publishers, and numbers that we ask of all of them.
-    sent: TokenBucket,
-    wanted: TokenBucket,
 }
 
 impl Subscriber {
@@ -122,15 +118,12 @@ impl Subscriber {
             closed: HashMap::new(),
             parking: Parking::default(),
             sctr: 0,
+            started: 0,
+            probe_sctr: None,
+            held: HashSet::new(),
             next_poll_ms: 0,
             next_sweep_ms: 0,
-            limits: Limits {
-                hellos: TokenBucket::new(200, 50),
-                requests: TokenBucket::new(500, 250),
-                reports: TokenBucket::new(10, 2),
-                sent: TokenBucket::new(500, 250),
-                wanted: TokenBucket::new(500, 250),
-            },
+            limits: Limits::new(),
             counters: Counters::default(),
             gaps: HashSet::new(),
             wildcards: false,
@@ -179,6 +172,7 @@ impl Subscriber {
         for peer in self.peers.values_mut() {
             peer.repeat_at(now.mono_ms + u64::from(rng.next_u32() % spread));
         }
+        self.connect_checks(spread, now, rng);
         self.wake_at(now.mono_ms);
     }
 
@@ -248,27 +242,6 @@ impl Subscriber {
     fn send_in(publisher: PeerId, payload: Vec<u8>, out: &mut Output) {
         let topic = Control::In.topic(publisher);
         out.send.push(Outgoing { topic, payload, qos: Qos::AtLeastOnce, retain: false });
-    }
-
-    fn reject(&mut self, topic: &str, why: Reject, now: Now, out: &mut Output) {
-        match why {
-            Reject::Duplicate => {
-                self.counters.duplicates += 1;
-                return;
-            }
-            Reject::Replay => self.counters.replays += 1,
-            Reject::Conflict | Reject::BadSignature => self.counters.forged += 1,
-            Reject::BeforeGrant => {
-                self.counters.before_grant += 1;
-                return;
-            }
-            Reject::ParkingFull => self.counters.parking_full += 1,
-            Reject::RateLimited => self.counters.rate_limited += 1,
-            Reject::Handshake(_) | Reject::NotAuthentic | Reject::Keys => self.counters.rejected += 1,
-        }
-        if self.limits.reports.take(now.mono_ms) {
-            out.events.push(Event::Rejected { topic: topic.to_owned(), why });
-        }
     }
 }
 

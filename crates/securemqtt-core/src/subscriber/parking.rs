@@ -1,4 +1,4 @@
-//! Frames of runs that no tick has opened yet. Bounded in all and for each topic; the oldest gives way.
+//! Frames of runs that no tick has opened yet, and of publishers that we wait for after a restart. Bounded in all and for each topic; the oldest gives way.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 
@@ -63,13 +63,20 @@ impl Parking {
         dropped
     }
 
-    /// Takes out the frames of a run, in the order of their arrival.
-    pub(super) fn take(&mut self, run: [u8; 5]) -> Vec<Parked> {
-        if !self.queue.iter().any(|parked| parked.run == run) {
+    /// Whether a frame can be parked without one being dropped.
+    pub(super) fn has_room(&self, topic: &str, message: &[u8]) -> bool {
+        self.of_topic.get(topic).is_none_or(|&count| count < MAX_OF_TOPIC)
+            && self.queue.len() < MAX_FRAMES
+            && self.bytes + topic.len() + message.len() <= MAX_BYTES
+    }
+
+    /// Takes out the frames of some runs, in the order of their arrival.
+    pub(super) fn take(&mut self, of: impl Fn([u8; 5]) -> bool) -> Vec<Parked> {
+        if !self.queue.iter().any(|parked| of(parked.run)) {
             return Vec::new();
         }
         let (taken, kept): (VecDeque<_>, VecDeque<_>) =
-            std::mem::take(&mut self.queue).into_iter().partition(|parked| parked.run == run);
+            std::mem::take(&mut self.queue).into_iter().partition(|parked| of(parked.run));
         self.queue = kept;
         for parked in &taken {
             self.forget(parked);

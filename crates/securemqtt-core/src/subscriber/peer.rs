@@ -4,9 +4,11 @@ use std::collections::{BTreeMap, VecDeque};
 
 use rand_core::CryptoRng;
 
+use super::checks::Check;
 use super::pulse::Pulse;
 use super::repair::Repair;
 use super::reports::Answer;
+use super::rollback::Mark;
 use super::session::{Resend, Session};
 use crate::bucket::TokenBucket;
 use crate::handshake::{AwaitingGrant, Granted, HandshakeError, RequestInput, request_mac_key, start};
@@ -59,6 +61,16 @@ pub(super) struct Peer {
     pub(super) repair: Repair,
     /// What its ticks have asked us.
     pub(super) answer: Answer,
+    /// Whether it has yet to tell us what it remembers of us.
+    pub(super) check: Option<Check>,
+    /// When our counter is shown to it next.
+    pub(super) mark: Option<Mark>,
+    /// The highest of our counters that this process has sent it, or that it has told us.
+    pub(super) sent: u64,
+    /// Whether it has told us that our state was rolled back, and we went on.
+    pub(super) rollback_accepted: bool,
+    /// A counter that it must refuse before it grants: it has said that it remembers a later one.
+    pub(super) stale_sctr: Option<u64>,
     /// Whether this is a stranger so far.
     pub(super) stranger: bool,
 }
@@ -87,6 +99,11 @@ impl Peer {
             runs: BTreeMap::new(),
             repair: Repair::default(),
             answer: Answer::default(),
+            check: None,
+            mark: None,
+            sent: 0,
+            rollback_accepted: false,
+            stale_sctr: None,
             stranger,
         }
     }
@@ -130,23 +147,39 @@ impl Peer {
         }
     }
 
-    /// When something is next due for this publisher.
+    /// When something is next due for this publisher. Nothing is sent while its frames wait, but for the probe.
     pub(super) fn due_ms(&self) -> u64 {
+        let check = self.check.as_ref().map_or(u64::MAX, Check::due_ms);
+        let silence = self.pulse.silent_at().unwrap_or(u64::MAX);
+        if self.check.as_ref().is_some_and(Check::is_holding) {
+            return check.min(silence);
+        }
         let session = self.session.as_ref();
         let reports = self.reporting().is_some();
-        [
+        let due = [
             self.request_ms.filter(|_| self.undecided.is_none()),
             self.attempts.back().map(|attempt| attempt.resend.at_ms),
             session.and_then(|session| session.confirm).map(|confirm| confirm.at_ms),
             session.map(|session| session.renew_ms),
-            self.pulse.silent_at(),
             self.repair.due_ms().filter(|_| reports),
             self.answer.due_ms().filter(|_| reports),
-        ]
-        .into_iter()
-        .flatten()
-        .min()
-        .unwrap_or(u64::MAX)
+            self.mark.filter(|_| reports).map(|mark| mark.at_ms),
+        ];
+        due.into_iter().flatten().min().unwrap_or(u64::MAX).min(check).min(silence)
+    }
+
+    /// Forgets the session and everything that came of it.
+    pub(super) fn forget(&mut self) {
+        (self.session, self.previous, self.undecided) = (None, None, None);
+        self.attempts.clear();
+        self.parked_tick = None;
+        (self.repair, self.answer) = (Repair::default(), Answer::default());
+        (self.check, self.mark) = (None, None);
+    }
+
+    /// The session that a probe goes out under, and that its receipt is of.
+    pub(super) fn probed(&self) -> Option<&Session> {
+        self.reporting().or(self.session.as_ref())
     }
 
     /// The session that reports go out under: one that the publisher has confirmed.

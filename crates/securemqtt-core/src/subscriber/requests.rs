@@ -2,6 +2,7 @@
 
 use rand_core::CryptoRng;
 
+use super::checks::Check;
 use super::{Event, Output, Reject, Subscriber};
 use crate::Now;
 use crate::identity::PeerId;
@@ -23,6 +24,11 @@ impl Subscriber {
             peer.request_at(now.mono_ms);
             peer.session.iter_mut().for_each(|session| session.renew_ms += 3_600_000);
         }
+        self.tend_check(id, now, rng, out);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        if peer.check.as_ref().is_some_and(Check::is_holding) {
+            return;
+        }
         let request_due = peer.request_ms.is_some_and(|at| at <= now.mono_ms);
         if request_due && peer.undecided.is_none() {
             self.request(id, now, rng, out);
@@ -30,6 +36,7 @@ impl Subscriber {
             self.repeat(id, now, rng, out);
         }
         self.report(id, now, rng, out);
+        self.tend_mark(id, now, rng, out);
     }
 
     /// The reports that are due.
@@ -51,11 +58,15 @@ impl Subscriber {
             self.peers.get_mut(&id).into_iter().for_each(|peer| peer.request_ms = Some(at));
             return;
         }
-        let sctr = self.next_sctr();
+        let stale = self.peers.get(&id).and_then(|peer| peer.stale_sctr);
+        let sctr = stale.unwrap_or_else(|| self.next_sctr());
         let payload = RequestPayload { sctr, name: self.config.name.clone(), credential: Vec::new() };
         let Some(peer) = self.peers.get_mut(&id) else { return };
         match peer.request(&self.identity, &payload, now.mono_ms, rng) {
-            Ok(request) => Self::send_in(id, request, out),
+            Ok(request) => {
+                Self::send_in(id, request, out);
+                self.note_sent(id, sctr);
+            }
             Err(error) => {
                 peer.request_ms = None;
                 self.reject(&Control::Hello.topic(id), Reject::Handshake(error), now, out);
@@ -97,6 +108,7 @@ impl Subscriber {
         let sctr = self.next_sctr();
         if let Some(session) = self.peers.get(&id).and_then(|peer| peer.session.as_ref()) {
             Self::send_in(id, session.ack(sctr), out);
+            self.note_sent(id, sctr);
         }
     }
 }

@@ -43,6 +43,7 @@ impl Subscriber {
         for id in ids {
             subscriber.settle_streams(id);
         }
+        subscriber.begin_checks();
         // known_peers may have changed while we were away.
         let known = subscriber.trust.known().clone();
         subscriber.set_known(known);

@@ -139,6 +139,9 @@ impl Subscriber {
 
     fn beat(&mut self, id: PeerId, last: bool, now: Now, out: &mut Output) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
+        if let Some(check) = &mut peer.check {
+            check.heard = true;
+        }
         if peer.pulse.beat(now.mono_ms) {
             out.events.push(Event::Back { name: peer.name.clone() });
         }

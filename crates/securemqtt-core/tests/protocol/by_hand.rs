@@ -77,11 +77,16 @@ pub struct Hand {
     pub runs: Vec<HandRun>,
     /// How many older runs its tick names when a session is confirmed.
     pub names: usize,
+    /// Whether nothing that is sent to it arrives.
+    pub deaf: bool,
     /// Whether it answers probes, and whether it sends again what is wanted.
     pub answers: bool,
     pub repairs: bool,
-    /// Every report that verified: when it came, and whose it is.
+    /// Every report that verified: when it came, and whose it is; those about nothing apart.
     pub reports: Vec<(u64, PeerId, Report)>,
+    pub probes: Vec<(u64, PeerId, u64)>,
+    /// What it says instead of the counter that it remembers.
+    pub lie: Option<u64>,
     /// What was sent again, and when last.
     again: HashMap<(usize, String, usize), u64>,
     pub sent_again: usize,
@@ -108,9 +113,12 @@ impl Hand {
             told_stale: Vec::new(),
             runs: Vec::new(),
             names: 3,
+            deaf: false,
             answers: true,
             repairs: true,
             reports: Vec::new(),
+            probes: Vec::new(),
+            lie: None,
             again: HashMap::new(),
             sent_again: 0,
             rng,
@@ -253,6 +261,7 @@ impl Hand {
     /// Takes a message from its `in` topic.
     fn take(&mut self, net: &mut Net, message: &[u8]) {
         match Kind::of(message) {
+            _ if self.deaf => {}
             Ok(Kind::Request) => self.take_request(net, message),
             Ok(Kind::Ack) => self.take_ack(net, message),
             Ok(Kind::Report) => self.take_report(net, message),
@@ -324,13 +333,18 @@ impl Hand {
             }
             self.receipt(net, subscriber, report.sid, &ka, sctr);
         }
-        self.reports.push((net.now.mono_ms, subscriber, report.clone()));
+        if report.topics.is_empty() {
+            self.probes.push((net.now.mono_ms, subscriber, report.sctr));
+        } else {
+            self.reports.push((net.now.mono_ms, subscriber, report.clone()));
+        }
         if rises && self.repairs {
             self.repair(net, &report);
         }
     }
 
     fn receipt(&self, net: &mut Net, subscriber: PeerId, sid: [u8; 8], ka: &AckKey, sctr: u64) {
+        let sctr = self.lie.unwrap_or(sctr);
         net.inject(&Control::To(subscriber).topic(self.id), Receipt { sid, sctr }.seal(ka));
     }
 

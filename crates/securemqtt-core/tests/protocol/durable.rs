@@ -66,7 +66,7 @@ fn what_was_not_stored_comes_again_and_nothing_else() {
     for frame in &frames {
         net.inject(&frame.topic, frame.payload.clone());
     }
-    net.settle();
+    net.run(1_500);
     assert_eq!(net.readings(0), ["3", "4", "5"]);
 }
 
@@ -102,6 +102,7 @@ fn parked_frames_survive() {
     net.crash_subscriber(0, &key(2));
     assert_eq!(net.subscribers[0].engine.parked(), 1);
     net.calm();
+    net.run(1_500);
     assert_eq!(net.readings(0), ["parked"]);
     assert!(net.subscribers[0].records.keys().all(|(table, _)| *table != Table::Parked), "it is gone from the disk");
 }
@@ -215,7 +216,8 @@ fn a_damaged_record_is_an_error_and_no_panic() {
 fn restore(records: &[Record]) -> Result<Subscriber, securemqtt_core::record::RestoreError> {
     let identity = key(2);
     let trust = Trust::new(TrustMode::Strict, identity.public().id(), known(&[("pub", &key(1))]), Vec::new());
-    let config = Config { name: name("sub"), filters: vec!["t/#".to_owned()], exclude: Vec::new() };
+    let config =
+        Config { name: name("sub"), filters: vec!["t/#".to_owned()], exclude: Vec::new(), accept_rollback: false };
     let now = securemqtt_core::Now { mono_ms: 0, unix_ms: 1_800_000_000_000 };
     Subscriber::restore(identity, trust, config, records, now, &mut rand_chacha::ChaCha20Rng::seed_from_u64(9))
 }

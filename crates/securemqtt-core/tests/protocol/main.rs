@@ -42,6 +42,8 @@ mod refusals;
 mod repairs;
 /// What a revoked subscriber still can do.
 mod revocations;
+/// A subscriber whose state was restored.
+mod rollbacks;
 /// New streams: when they start, and who gets them.
 mod rotations;
 /// Random schedules.

@@ -77,6 +77,7 @@ pub struct SubscriberNode {
     /// What is on its disk.
     pub records: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
     pub online: bool,
+    pub accept_rollback: bool,
     pub rng: ChaCha20Rng,
 }
 
@@ -212,6 +213,7 @@ impl Net {
             name: name(&format!("sub{index}")),
             filters: filters.iter().map(|filter| (*filter).to_owned()).collect(),
             exclude: Vec::new(),
+            accept_rollback: false,
         };
         let engine = subscriber::Subscriber::new(identity.clone(), trust, config);
         self.subscribers.push(SubscriberNode {
@@ -221,6 +223,7 @@ impl Net {
             events: Vec::new(),
             records: BTreeMap::new(),
             online: true,
+            accept_rollback: false,
             rng: rng(2_000 + index as u64),
         });
         let filters = self.subscribers[index].engine.filters();
@@ -236,6 +239,16 @@ impl Net {
 
     /// The same, with other known peers.
     pub fn crash_subscriber_with(&mut self, index: usize, identity: &IdentityKey, peers: KnownPeers) {
+        self.start_subscriber(index, identity, peers, true);
+    }
+
+    /// The same, and the broker is not there yet.
+    pub fn crash_subscriber_offline(&mut self, index: usize, identity: &IdentityKey) {
+        let peers = self.subscribers[index].engine.trust().known().clone();
+        self.start_subscriber(index, identity, peers, false);
+    }
+
+    fn start_subscriber(&mut self, index: usize, identity: &IdentityKey, peers: KnownPeers, online: bool) {
         self.restarts += 1;
         let mut rng = rng((self.restarts << 32) + self.now.mono_ms);
         let node = &mut self.subscribers[index];
@@ -244,21 +257,25 @@ impl Net {
             name: name(&format!("sub{index}")),
             filters: node.filters.iter().filter(|filter| !filter.starts_with("securemqtt/")).cloned().collect(),
             exclude: Vec::new(),
+            accept_rollback: node.accept_rollback,
         };
         let stored = node.restorable();
         let engine = subscriber::Subscriber::restore(identity.clone(), trust, config, &stored, self.now, &mut rng);
-        let records = std::mem::take(&mut node.records);
+        let (records, accept_rollback) = (std::mem::take(&mut node.records), node.accept_rollback);
         *node = SubscriberNode {
             engine: engine.unwrap(),
             filters: Vec::new(),
             deliveries: Vec::new(),
             events: Vec::new(),
             records,
-            online: true,
+            online,
+            accept_rollback,
             rng,
         };
         node.store();
-        self.reconnect_subscriber(index);
+        if online {
+            self.reconnect_subscriber(index);
+        }
     }
 
     fn subscribe(&mut self, index: usize, filters: Vec<String>) {
@@ -427,8 +444,10 @@ impl Net {
 
     /// A subscriber's connection is back: it subscribes again, and gets what is retained.
     pub fn reconnect_subscriber(&mut self, index: usize) {
-        self.subscribers[index].online = true;
-        let filters = self.subscribers[index].engine.filters();
+        let node = &mut self.subscribers[index];
+        node.online = true;
+        let filters = node.engine.filters();
+        node.engine.connected(self.now, &mut node.rng);
         self.subscribe(index, filters);
         self.settle();
     }

@@ -41,7 +41,8 @@ fn old() -> Old {
 fn restore(records: &[Record], now: Now) -> Subscriber {
     let identity = key(2);
     let trust = Trust::new(TrustMode::Strict, identity.public().id(), known(&[("pub", &key(1))]), Vec::new());
-    let config = Config { name: name("sub"), filters: vec!["t/#".to_owned()], exclude: Vec::new() };
+    let config =
+        Config { name: name("sub"), filters: vec!["t/#".to_owned()], exclude: Vec::new(), accept_rollback: false };
     Subscriber::restore(identity, trust, config, records, now, &mut rng(9)).unwrap()
 }
 
@@ -112,7 +113,12 @@ fn a_version_that_is_yet_to_come_is_refused() {
             let mut records = old.records.clone();
             records[at].value[0] = version;
             let trust = Trust::new(TrustMode::Strict, key(2).public().id(), known(&[("pub", &key(1))]), Vec::new());
-            let config = Config { name: name("sub"), filters: vec!["t/#".to_owned()], exclude: Vec::new() };
+            let config = Config {
+                name: name("sub"),
+                filters: vec!["t/#".to_owned()],
+                exclude: Vec::new(),
+                accept_rollback: false,
+            };
             assert!(Subscriber::restore(key(2), trust, config, &records, old.now, &mut rng(9)).is_err());
         }
     }

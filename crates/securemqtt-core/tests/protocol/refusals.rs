@@ -137,7 +137,7 @@ fn a_subscriber_whose_counter_was_rolled_back_catches_up_and_says_so() {
     // Its disk was restored: it starts from zero.
     net.add_subscriber(&s, TrustMode::Strict, known(&[("pub", &p)]), &["t/#"]);
     net.run(5_000);
-    assert!(net.subscribers[0].events.contains(&SubEvent::RolledBack { name: name("pub") }));
+    assert!(net.subscribers[0].events.contains(&SubEvent::RolledBack { name: name("pub"), quarantined: true }));
     assert!(net.subscribers[0].stored_counter() > 5_000, "it goes on above what the publisher remembers");
     net.works();
 }
