@@ -8,7 +8,9 @@ mod embedded;
 mod mosquitto;
 mod setup;
 
+use std::net::TcpListener;
 use std::path::Path;
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::Duration;
 
 use embedded::Embedded;
@@ -21,6 +23,20 @@ const PATIENCE: Duration = Duration::from_secs(20);
 
 /// The only address any of this listens on.
 pub(crate) const HOST: &str = "127.0.0.1";
+
+/// A port that nobody listens on, and below those that the system gives to outgoing connections (from 32768 on Linux):
+/// one of these may take the port of a broker while it is down, or a client that retries even connect to itself.
+pub(crate) fn free_port() -> u16 {
+    static COUNT: AtomicU32 = AtomicU32::new(0);
+    let free = |port: &u16| TcpListener::bind((HOST, *port)).is_ok();
+    // Test runs at the same time begin at different places.
+    let offset = std::process::id().wrapping_mul(97);
+    std::iter::repeat_with(|| COUNT.fetch_add(1, Ordering::SeqCst).wrapping_add(offset) % 20_000)
+        .map(|number| 12_000 + u16::try_from(number).unwrap())
+        .take(20_000)
+        .find(free)
+        .expect("no free port from 12000 to 31999")
+}
 
 /// A running broker.
 pub(crate) struct Broker {

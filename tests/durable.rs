@@ -11,7 +11,8 @@ use crate::eavesdropper::{Eavesdropper, Heard};
 use crate::parties::{EXCHANGED, KEPT, KEYED, Party, RAW, introduced, reading, readings};
 use crate::process::{PATIENCE, Program, Running};
 use crate::tail::{
-    LOOK, STRACE, can_trace, dying_at, end, lines, patient_broker, wait_for_lines, wait_until_empty, writing,
+    LOOK, STRACE, can_trace, copied, copied_back, dying_at, end, lines, patient_broker, wait_for_lines,
+    wait_until_empty, writing,
 };
 
 #[test]
@@ -271,4 +272,60 @@ fn damaged_state_is_refused_with_the_way_out() {
     let mut anew = subscriber.at(&broker).start();
     anew.wait_for("Connected to broker");
     assert_eq!(anew.interrupt(), 0);
+}
+
+/// A subscriber that read five readings, and its state as it was after two; its publisher goes on.
+fn restored(broker: &Broker) -> (Party, Party, Eavesdropper, Running) {
+    let (publisher, subscriber) = introduced();
+    let eavesdropper = Eavesdropper::listen(broker);
+    let mut reading_on = subscriber.at(broker).args(RAW).start();
+    let mut publishing = publisher.at(broker).args(["-l", "--tick-every", "1s"]).open_input().start();
+    publishing.wait_for(EXCHANGED);
+    for number in 0..2 {
+        publishing.type_line(&reading(number));
+        reading_on.wait_for(&reading(number));
+    }
+    assert_eq!(reading_on.interrupt(), 0);
+    let directory = TempDir::new().unwrap();
+    let copy = directory.path().join("copy");
+    copied(&subscriber, &copy);
+    let mut reading_on = subscriber.at(broker).args(RAW).start();
+    for number in 2..5 {
+        publishing.type_line(&reading(number));
+        reading_on.wait_for(&reading(number));
+    }
+    assert_eq!(reading_on.interrupt(), 0);
+    fs::remove_dir_all(subscriber.state()).unwrap();
+    copied_back(&copy, &subscriber);
+    (publisher, subscriber, eavesdropper, publishing)
+}
+
+#[test]
+fn a_restored_subscriber_shows_nothing_again_and_goes_on() {
+    let Some(broker) = patient_broker() else { return };
+    let (_publisher, subscriber, eavesdropper, mut publishing) = restored(&broker);
+    let mut reading_on = subscriber.at(&broker).args(RAW).start();
+    // Whatever the broker has seen it may deliver again.
+    for heard in eavesdropper.heard().iter().filter(|heard| heard.topic == "telemetry/ward-7") {
+        eavesdropper.publish(&heard.topic, &heard.payload, false);
+    }
+    reading_on.wait_for("was our state directory restored?");
+    publishing.type_line(&reading(5));
+    reading_on.wait_for(&reading(5));
+    assert_eq!(reading_on.stdout(), [reading(5)]);
+    assert_eq!(reading_on.interrupt(), 0);
+}
+
+#[test]
+fn who_accepts_the_rollback_is_shown_what_may_have_been_shown() {
+    let Some(broker) = patient_broker() else { return };
+    let (_publisher, subscriber, _eavesdropper, mut publishing) = restored(&broker);
+    let mut reading_on = subscriber.at(&broker).args(RAW).args(["--accept-rollback"]).start();
+    reading_on.wait_for("what comes may have been shown before");
+    publishing.type_line(&reading(5));
+    reading_on.wait_for(&reading(5));
+    for number in 2..5 {
+        reading_on.wait_for(&reading(number));
+    }
+    assert_eq!(reading_on.interrupt(), 0);
 }

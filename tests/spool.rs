@@ -1,6 +1,5 @@
 use std::fs;
 use std::path::Path;
-use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -10,7 +9,7 @@ use crate::broker::{Broker, Setup};
 use crate::eavesdropper::{Eavesdropper, Heard};
 use crate::parties::{EXCHANGED, KEPT, Party, RAW, introduced, reading, readings};
 use crate::process::{PATIENCE, Program, Running};
-use crate::tail::{LOOK, can_trace, dying_at, end, lines, patient_broker, wait_for_lines, writing};
+use crate::tail::{LOOK, can_trace, copied, dying_at, end, lines, patient_broker, wait_for_lines, writing};
 
 fn wait_for_the_line(file: &Path, line: &str) {
     let deadline = Instant::now() + PATIENCE;
@@ -259,12 +258,6 @@ fn a_signal_keeps_what_a_broker_did_not_take_for_the_next_start() {
     let wanted = if kept { readings(0..3) } else { vec![reading(0), reading(2)] };
     // The subscriber may have come when the first was gone already: then it asked for it.
     assert_eq!(sorted(&file), wanted);
-}
-
-/// A copy of a party's state directory.
-fn copied(party: &Party, to: &Path) {
-    let status = Command::new("cp").arg("-a").arg(party.state()).arg(to).status().unwrap();
-    assert!(status.success());
 }
 
 #[test]

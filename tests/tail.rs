@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::Write as _;
 use std::path::Path;
+use std::process::Command;
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -80,4 +81,19 @@ pub(crate) fn end(mut running: Running, subscriber: &Party, signal: &str) {
 
 pub(crate) fn writing(subscriber: &Party, broker: &Broker, file: &Path) -> Program {
     subscriber.at(broker).args(RAW).args(["-o", file.to_str().unwrap()])
+}
+
+/// A copy of a party's state directory.
+pub(crate) fn copied(party: &Party, to: &Path) {
+    copy(&party.state(), to);
+}
+
+/// The copy in its place again.
+pub(crate) fn copied_back(from: &Path, party: &Party) {
+    copy(from, &party.state());
+}
+
+fn copy(from: &Path, to: &Path) {
+    let status = Command::new("cp").arg("-a").args([from, to]).status().unwrap();
+    assert!(status.success());
 }

@@ -2,16 +2,15 @@
 
 use std::fs::{self, File};
 use std::io::Write;
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::atomic::{AtomicU32, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use tempfile::TempDir;
 
-use super::{HOST, PATIENCE};
+use super::{HOST, PATIENCE, free_port};
 
 /// How often a new set of ports is tried: another process may take one between finding it free and using it.
 const ATTEMPTS: u32 = 5;
@@ -36,20 +35,6 @@ impl Ports {
         let [plain, tls, client_certificate, websocket] = [(); 4].map(|()| free_port());
         Self { plain, tls, client_certificate, websocket }
     }
-}
-
-/// A port that nobody listens on, and below those that the system gives to outgoing connections (from 32768 on Linux):
-/// one of these may take the port of a broker while it is down, or a client that retries even connect to itself.
-fn free_port() -> u16 {
-    static COUNT: AtomicU32 = AtomicU32::new(0);
-    let free = |port: &u16| TcpListener::bind((HOST, *port)).is_ok();
-    // Test runs at the same time begin at different places.
-    let offset = std::process::id().wrapping_mul(97);
-    std::iter::repeat_with(|| COUNT.fetch_add(1, Ordering::SeqCst).wrapping_add(offset) % 20_000)
-        .map(|number| 12_000 + u16::try_from(number).unwrap())
-        .take(20_000)
-        .find(free)
-        .expect("no free port from 12000 to 31999")
 }
 
 /// Makes the text of `mosquitto.conf` for the ports it is given.

@@ -106,7 +106,7 @@ impl<'a> App<'a> {
                 name: start.name,
                 filters: readings.topic.clone(),
                 exclude: selection.leave_out.clone(),
-                accept_rollback: false,
+                accept_rollback: cli.accept_rollback,
             },
             qos: cli.broker.qos,
             peers: start.peers,

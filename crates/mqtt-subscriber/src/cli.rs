@@ -54,6 +54,13 @@ pub struct Cli {
     /// What is read, and how it is put out.
     #[command(flatten)]
     pub readings: ReadingArgs,
+    /// After a restored backup.
+    #[arg(
+        long,
+        help_heading = "Identity and trust",
+        help = "After the state directory was restored from a backup: show what comes, though it may have been shown before"
+    )]
+    pub accept_rollback: bool,
     /// What is said.
     #[command(flatten)]
     pub log: LogArgs,

@@ -121,7 +121,7 @@ fn configuration(port: u16, tls_port: u16, certificates: &Certificates) -> Strin
         "allow_anonymous true\nuser root\npersistence false\nset_tcp_nodelay true\n\
          # Nothing is dropped: a slow subscriber shows as time, not as loss.\n\
          max_queued_messages 0\nmax_inflight_messages {IN_FLIGHT}\n\
-         log_dest stderr\nlog_type error\nlog_type warning\nlog_type notice\nconnection_messages false\n\
+         log_dest stderr\nlog_type error\nlog_type warning\nlog_type notice\nlog_type information\nconnection_messages false\n\
          listener {port} {HOST}\n\
          listener {tls_port} {HOST}\ncertfile {certificate}\nkeyfile {key}\n"
     )

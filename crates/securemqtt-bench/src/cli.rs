@@ -14,6 +14,10 @@ pub(crate) struct Cli {
     #[arg(long, value_enum, value_delimiter = ',', value_name = "PARTS")]
     pub only: Vec<Part>,
 
+    /// Of the throughput, measure only rows that contain this text, and the first, with which they are compared
+    #[arg(long, value_name = "TEXT", default_value = "")]
+    pub rows: String,
+
     /// Seconds in all: to see that it works, not to quote
     #[arg(long)]
     pub quick: bool,

@@ -113,8 +113,13 @@ pub(crate) enum Ask {
     },
     /// A fleet: connect; says [`Said::Keyed`] when every publisher has a session.
     Connect,
-    /// A fleet: one tick of each publisher and a reading behind the last ones; says [`Said::Published`].
-    Tick,
+    /// A fleet: ticks of all publishers, and a reading behind the last ones; says [`Said::Published`].
+    Tick {
+        /// How many of each.
+        rounds: usize,
+        /// Whether each tick follows a reading, of which it tells.
+        after_reading: bool,
+    },
     /// A fleet: so many readings, the publishers in turn; says [`Said::Published`] when the broker has them.
     Readings {
         /// How many.

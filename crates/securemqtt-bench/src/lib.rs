@@ -54,10 +54,11 @@ fn measure(cli: &Cli) -> Outcome<()> {
     let target = target_directory()?;
     let out = cli.out.clone().unwrap_or_else(|| target.join("bench"));
     fs::create_dir_all(&out)?;
-    let scratch = TempDir::with_prefix_in("bench-scratch-", &target)?;
+    let scratch_directory = TempDir::with_prefix_in("bench-scratch-", &target)?;
     let wants_programs = cli.wants(Part::Throughput) || cli.wants(Part::Idle);
     let tools = Tools::find(&target, wants_programs, cli.wants(Part::Throughput));
-    let bench = Bench { tools, scratch: scratch.path().to_owned(), out, runs: cli.runs(), quick: cli.quick };
+    let (scratch, rows) = (scratch_directory.path().to_owned(), cli.rows.clone());
+    let bench = Bench { tools, scratch, out, runs: cli.runs(), rows, quick: cli.quick };
 
     let mut report = introduction(&bench);
     for part in sections::parts(cli) {

@@ -17,6 +17,7 @@ pub(crate) fn describe(tools: &Tools, scratch: &Path) -> Table {
         ("kernel", read_line("/proc/sys/kernel/osrelease")),
         ("load average at the start", read_line("/proc/loadavg")),
         ("file system of the state", file_system(scratch)),
+        ("date", said(Command::new("date").args(["-u", "+%Y-%m-%d"]))),
         ("commit", said(Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]))),
         ("build", Some(profile.to_owned())),
         ("rustc", said(Command::new("rustc").arg("--version"))),
@@ -58,11 +59,12 @@ fn read_line(path: &str) -> Option<String> {
     fs::read_to_string(path).ok()?.lines().next().map(str::to_owned)
 }
 
-/// The first line that a command prints, whatever its exit code.
+/// The line with its version among those that a command prints, or the first; whatever its exit code.
 fn said(command: &mut Command) -> Option<String> {
     let output = command.output().ok()?;
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    text.lines().map(str::trim).find(|line| line.contains(char::is_alphanumeric)).map(str::to_owned)
+    let lines = || text.lines().map(str::trim).filter(|line| line.contains(char::is_alphanumeric));
+    lines().find(|line| line.contains("version")).or_else(|| lines().next()).map(str::to_owned)
 }
 
 #[cfg(test)]
@@ -81,6 +83,8 @@ mod tests {
     #[test]
     fn a_command_that_is_not_there_says_nothing() {
         assert_eq!(said(&mut Command::new("/nonexistent")), None);
-        assert_eq!(said(Command::new("sh").args(["-c", "echo; echo two; exit 3"])).unwrap(), "two");
+        let shell = |script| said(Command::new("sh").args(["-c", script])).unwrap();
+        assert_eq!(shell("echo; echo two; exit 3"), "two");
+        assert_eq!(shell("echo a client; echo client version 2"), "client version 2");
     }
 }

@@ -25,12 +25,34 @@ impl Summary {
     }
 }
 
+impl Summary {
+    /// As a number of things: without decimals.
+    pub(crate) fn whole(&self) -> String {
+        let [median, min, max] = [self.median, self.min, self.max].map(|value| grouped(&format!("{value:.0}")));
+        spread(&median, &min, &max)
+    }
+}
+
 impl fmt::Display for Summary {
     /// `median (min–max)`, or the median alone where they agree.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let [median, min, max] = [self.median, self.min, self.max].map(number);
-        if min == max { f.write_str(&median) } else { write!(f, "{median} ({min}–{max})") }
+        f.write_str(&spread(&median, &min, &max))
     }
+}
+
+fn spread(median: &str, min: &str, max: &str) -> String {
+    if min == max { median.to_owned() } else { format!("{median} ({min}–{max})") }
+}
+
+/// A cell of a table: the summary, or a dash where there is none.
+pub(crate) fn cell(summary: Option<Summary>) -> String {
+    summary.map_or_else(|| "–".to_owned(), |summary| summary.to_string())
+}
+
+/// A number of things, thousands with commas.
+pub(crate) fn whole(count: usize) -> String {
+    grouped(&count.to_string())
 }
 
 /// The value below which a share of the sorted values lies (nearest rank); `None` where there is none.
@@ -134,5 +156,10 @@ mod tests {
     fn a_spread_is_shown_where_there_is_one() {
         assert_eq!(Summary::of([10.0, 11.0, 12.0]).unwrap().to_string(), "11.0 (10.0–12.0)");
         assert_eq!(Summary::of([10.0, 10.01]).unwrap().to_string(), "10.0");
+        assert_eq!(Summary::of([9.0, 10_000.0]).unwrap().whole(), "5,004 (9–10,000)");
+        assert_eq!(
+            (cell(Summary::of([5.0])), cell(None), whole(10_000)),
+            ("5.00".to_owned(), "–".to_owned(), "10,000".to_owned())
+        );
     }
 }

@@ -82,8 +82,15 @@ impl App<'_> {
                 self.output.pulse("back", name.as_str())?;
                 self.say_warning(format_args!("{name} is back"))
             }
-            Event::RolledBack { name, .. } => {
-                self.say_warning(format_args!("{name} remembers more than we do: was our state directory restored?"))
+            Event::RolledBack { name, quarantined } => {
+                let what = if quarantined {
+                    "what was sealed before is not shown, for it may have been shown already; --accept-rollback shows it"
+                } else {
+                    "what comes may have been shown before"
+                };
+                self.say_warning(format_args!(
+                    "{name} remembers more than we do: was our state directory restored? Then {what}"
+                ))
             }
             Event::Rejected { topic, why } => {
                 tracing::debug!(topic, ?why, "a message was refused");

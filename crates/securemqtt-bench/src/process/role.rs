@@ -141,7 +141,7 @@ mod tests {
         let mut role = shell(r#"echo '{"said":"ready"}'; read line; echo '{"said":"settled"}'; read x"#);
         role.ready(PATIENCE).unwrap();
         role.begin().unwrap();
-        role.ask(Ask::Tick).unwrap();
+        role.ask(Ask::Connect).unwrap();
         assert_eq!(role.hear(PATIENCE).unwrap(), Said::Settled);
         assert!(role.usage().unwrap().peak_kib > 0);
     }

@@ -9,7 +9,7 @@ use super::{Bench, progress};
 use crate::crypto::{ASSOCIATED, Pair, READING, Stopwatch, aeads};
 use crate::outcome::Outcome;
 use crate::report::Section;
-use crate::stats::{Summary, count, number};
+use crate::stats::{Summary, cell, count, number};
 use crate::table::Table;
 
 /// Frames between two ticks; as many pieces of work are timed at once.
@@ -124,8 +124,8 @@ fn table(timings: &Timings) -> Table {
     let Some((_, bare_seal, bare_open)) = timings.bare.first() else { return table };
     let mut row = |name: &str, seal: &[f64], open: &[f64]| {
         let [seal_ratio, open_ratio] = [(seal, bare_seal), (open, bare_open)]
-            .map(|(ours, bare)| show(Summary::of(ours.iter().zip(bare).map(|(ours, bare)| ours / bare))));
-        let shown = |values: &[f64]| show(Summary::of(values.iter().copied()));
+            .map(|(ours, bare)| cell(Summary::of(ours.iter().zip(bare).map(|(ours, bare)| ours / bare))));
+        let shown = |values: &[f64]| cell(Summary::of(values.iter().copied()));
         table.row([name.to_owned(), shown(seal), seal_ratio, shown(open), open_ratio]);
     };
     for (name, seal, open) in &timings.bare {
@@ -137,10 +137,6 @@ fn table(timings: &Timings) -> Table {
     row("securemqtt", &timings.seal, &timings.open);
     row("a tick, for each of 4,096 frames", &timings.tick_made, &timings.tick_taken);
     table
-}
-
-fn show(summary: Option<Summary>) -> String {
-    summary.map_or_else(|| "–".to_owned(), |summary| summary.to_string())
 }
 
 /// Bytes of a frame that are no reading.

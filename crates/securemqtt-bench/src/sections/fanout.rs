@@ -10,7 +10,7 @@ use crate::ours::Party;
 use crate::outcome::Outcome;
 use crate::process::Role;
 use crate::report::Section;
-use crate::stats::{Summary, count, number};
+use crate::stats::{Summary, cell, count, whole};
 use crate::table::Table;
 
 /// A rate at which a hundred subscribers on the same machine still keep up.
@@ -49,8 +49,8 @@ fn table(crowds: [usize; 2], runs: &[Vec<f64>; 2]) -> Table {
     let mut table = Table::new(["subscribers", "publisher, µs a reading", "of one subscriber"]);
     for (subscribers, own) in crowds.iter().zip(runs) {
         let all = [Summary::of(own.iter().copied()), Summary::of(own.iter().zip(&runs[0]).map(|(own, one)| own / one))];
-        let shown = all.map(|summary| summary.map_or_else(|| "–".to_owned(), |summary| summary.to_string()));
-        table.row([number(count(*subscribers))].into_iter().chain(shown));
+        let shown = all.map(cell);
+        table.row([whole(*subscribers)].into_iter().chain(shown));
     }
     table
 }
@@ -75,4 +75,22 @@ fn one(bench: &Bench, subscribers: usize, time: Duration) -> Outcome<Sample> {
     let mut publishing = Role::start(&job)?;
     publishing.ready(PATIENCE)?;
     run::roles(&mut publishing, &mut receiving, broker.meter()?, time, u64::try_from(subscribers)?)
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::tools::Tools;
+
+    #[test]
+    fn without_a_broker_the_section_says_so_once() {
+        let directory = tempfile::tempdir().unwrap();
+        let here = || directory.path().to_owned();
+        let bench =
+            Bench { tools: Tools::default(), scratch: here(), out: here(), runs: 2, rows: String::new(), quick: true };
+        let text = section(&bench).to_string();
+        assert_eq!(text.matches("5 subscribers: there is no Mosquitto").count(), 1, "{text}");
+        assert!(text.contains("1 subscribers: there is no Mosquitto"), "{text}");
+    }
 }

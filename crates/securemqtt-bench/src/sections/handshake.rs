@@ -5,7 +5,7 @@ use crate::crypto::{Pair, Stopwatch, curves};
 use crate::outcome::Outcome;
 use crate::plot;
 use crate::report::Section;
-use crate::stats::{Summary, number};
+use crate::stats::{Summary, cell, number};
 use crate::table::Table;
 
 const PLOT: &str = "handshake.svg";
@@ -67,8 +67,7 @@ fn table(rows: &[Row]) -> Table {
     let Some((_, ours)) = rows.first() else { return table };
     for (name, values) in rows {
         let ratio = Summary::of(ours.iter().zip(values).map(|(ours, value)| ours / value));
-        let shown = [Summary::of(values.iter().copied()), ratio]
-            .map(|summary| summary.map_or_else(|| "–".to_owned(), |summary| summary.to_string()));
+        let shown = [Summary::of(values.iter().copied()), ratio].map(cell);
         table.row([name.clone()].into_iter().chain(shown));
     }
     table

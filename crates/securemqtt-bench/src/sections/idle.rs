@@ -10,7 +10,7 @@ use crate::broker::HOST;
 use crate::outcome::Outcome;
 use crate::process::Meter;
 use crate::report::Section;
-use crate::stats::{Summary, count64};
+use crate::stats::{Summary, cell, count64};
 use crate::table::Table;
 
 /// Until the handshake and what comes with it is over.
@@ -70,10 +70,9 @@ pub(super) fn section(bench: &Bench) -> Section {
     }
     let mut table = Table::new(["program", "resident, MiB", "voluntary context switches", "processor time, ms"]);
     for (name, runs) in ["mqtt-publisher", "mqtt-subscriber"].into_iter().zip(&runs) {
-        let cell = |value: fn(&Rest) -> f64| {
-            Summary::of(runs.iter().map(value)).map_or_else(|| "–".to_owned(), |summary| summary.to_string())
-        };
-        let shown = [cell(|rest| rest.resident_mib), cell(|rest| rest.sleeps), cell(|rest| rest.cpu_ms)];
+        let of = |value: fn(&Rest) -> f64| Summary::of(runs.iter().map(value));
+        let sleeps = of(|rest| rest.sleeps).map_or_else(|| cell(None), |sleeps| sleeps.whole());
+        let shown = [cell(of(|rest| rest.resident_mib)), sleeps, cell(of(|rest| rest.cpu_ms))];
         table.row([name.to_owned()].into_iter().chain(shown));
     }
     section.table(&table);

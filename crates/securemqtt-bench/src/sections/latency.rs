@@ -7,7 +7,7 @@ use super::throughput::SIZE;
 use super::{Bench, progress};
 use crate::plot::{self, Labels, Line};
 use crate::report::Section;
-use crate::stats::{Summary, count64, number, percentile};
+use crate::stats::{Summary, cell, count64, number, percentile};
 use crate::table::Table;
 
 const PER_SECOND: u32 = 1_000;
@@ -71,7 +71,7 @@ fn table(runs: &[Vec<Percentiles>]) -> Table {
             plain = all[0];
         }
         let ratio = all[0].zip(plain).map_or_else(|| "–".to_owned(), |(row, plain)| number(row.median / plain.median));
-        let shown = all.iter().map(|value| value.map_or_else(|| "–".to_owned(), |value| value.to_string()));
+        let shown = all.iter().map(|value| cell(*value));
         table.row(std::iter::once(row.name.to_owned()).chain(shown).chain([ratio]));
     }
     table

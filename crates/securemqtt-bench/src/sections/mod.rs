@@ -33,6 +33,8 @@ pub(crate) struct Bench {
     pub out: PathBuf,
     /// Runs of every row.
     pub runs: usize,
+    /// What the names of rows of the throughput contain.
+    pub rows: String,
     /// Whether it is only to be seen that it works.
     pub quick: bool,
 }

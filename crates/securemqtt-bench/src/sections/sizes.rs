@@ -6,7 +6,7 @@ use super::contender::{Contender, Kind, Shape};
 use super::{Bench, progress};
 use crate::plot::{self, Labels, Line};
 use crate::report::Section;
-use crate::stats::{Summary, count, number};
+use crate::stats::{Summary, cell, count, whole};
 use crate::table::Table;
 
 const SIZES: [usize; 6] = [16, 64, 256, 1024, 4096, 16_384];
@@ -35,8 +35,8 @@ pub(super) fn section(bench: &Bench) -> Section {
         for (line, rate) in lines.iter_mut().zip(&rates) {
             line.points.extend(rate.map(|rate| (count(size), rate.median)));
         }
-        let shown = rates.iter().map(|rate| rate.map_or_else(|| "–".to_owned(), |rate| rate.to_string()));
-        table.row(std::iter::once(number(count(size))).chain(shown));
+        let shown = rates.iter().map(|rate| cell(*rate));
+        table.row(std::iter::once(whole(size)).chain(shown));
     }
     section.table(&table);
     let labels = Labels { title: "Readings a second by payload size", x: "bytes of a reading", y: "readings/s" };

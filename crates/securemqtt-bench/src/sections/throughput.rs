@@ -7,7 +7,7 @@ use super::run::Sample;
 use super::{Bench, progress};
 use crate::process::Usage;
 use crate::report::Section;
-use crate::stats::{Summary, count64, number};
+use crate::stats::{Summary, cell, count64, number};
 use crate::table::Table;
 
 /// Bytes of a reading, as telemetry has them.
@@ -54,7 +54,9 @@ pub(super) fn section(bench: &Bench) -> Section {
         bench.runs
     ));
     for qos in [0, 1] {
-        let rows = rows(qos);
+        let mut rows = rows(qos);
+        let mut is_first = true;
+        rows.retain(|row| std::mem::take(&mut is_first) || row.name.contains(&bench.rows));
         let runs = measure(bench, &rows, &mut section);
         section.note(format!("### QoS {qos}"));
         section.table(&table(&rows, &runs));
@@ -99,8 +101,8 @@ fn table(rows: &[Contender], runs: &[Runs]) -> Table {
     ]);
     let Some(plain) = runs.first() else { return table };
     for (row, runs) in rows.iter().zip(runs) {
-        let summary = |value: &dyn Fn(&Sample) -> f64| show(Summary::of(runs.iter().flatten().map(value)));
-        let ratio = |value: &dyn Fn(&Sample) -> f64| show(ratio(runs, plain, value));
+        let summary = |value: &dyn Fn(&Sample) -> f64| cell(Summary::of(runs.iter().flatten().map(value)));
+        let ratio = |value: &dyn Fn(&Sample) -> f64| cell(ratio(runs, plain, value));
         table.row([
             row.name.to_owned(),
             summary(&Sample::rate),
@@ -129,10 +131,6 @@ fn versus_clients(rows: &[Contender], runs: &[Runs], section: &mut Section) {
             section.note(format!("{name}, to mosquitto_pub and mosquitto_sub: {ratio}"));
         }
     }
-}
-
-fn show(summary: Option<Summary>) -> String {
-    summary.map_or_else(|| "–".to_owned(), |summary| summary.to_string())
 }
 
 /// Publisher, subscriber, broker.

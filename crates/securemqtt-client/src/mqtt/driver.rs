@@ -74,6 +74,10 @@ impl Driver {
 
     pub(super) async fn run(mut self) {
         let failure = self.keep_connected().await;
+        // Known before anybody can notice that the link has ended.
+        if let Some(error) = &failure {
+            let _ = self.shared.failure.set(error.clone());
+        }
         self.shared.window.close();
         self.shared.progress.end();
         if let Some(error) = failure {

@@ -1,7 +1,7 @@
 //! The two ends that a driver holds: [`Link`] hands work in, [`LinkEvents`] hears what happened.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -115,6 +115,16 @@ pub(super) struct Shared {
     pub(super) waiting: AtomicUsize,
     /// The driver may read on: messages were taken, or someone waits.
     pub(super) room: Notify,
+    /// Why the link has ended, if not because it was told to.
+    pub(super) failure: OnceLock<LinkError>,
+}
+
+impl Shared {
+    /// What to tell whoever hands in work when the link has ended. It may come before [`LinkEvent::Failed`] is heard, and
+    /// is then the only one to say why.
+    fn ended(&self) -> LinkError {
+        self.failure.get().cloned().unwrap_or_else(LinkError::closed)
+    }
 }
 
 /// The link to the broker: hands work in. Clones share it; the last one dropped disconnects.
@@ -147,6 +157,7 @@ impl Link {
             queued_bytes: AtomicUsize::new(0),
             waiting: AtomicUsize::new(0),
             room: Notify::new(),
+            failure: OnceLock::new(),
         });
         let (publishes, publishes_in) = mpsc::unbounded_channel();
         let (commands, commands_in) = mpsc::unbounded_channel();
@@ -162,7 +173,7 @@ impl Link {
     /// While the broker is away this waits too, once the room is used up. QoS 0 under way is lost with the connection.
     ///
     /// # Errors
-    /// If the topic is impossible, the packet larger than the broker takes, or the link has ended.
+    /// If the topic is impossible, the packet larger than the broker takes, or the link has ended: why it has.
     pub async fn publish(
         &self,
         topic: impl Into<String>,
@@ -172,7 +183,7 @@ impl Link {
     ) -> Result<Ticket, LinkError> {
         let (topic, payload) = (topic.into(), payload.into());
         self.check(&topic, payload.len())?;
-        self.shared.window.acquire().await.map_err(|_| LinkError::closed())?.forget();
+        self.shared.window.acquire().await.map_err(|_| self.shared.ended())?.forget();
         self.hand_in(topic, payload, qos, retain)
     }
 
@@ -193,7 +204,7 @@ impl Link {
         match self.shared.window.try_acquire() {
             Ok(permit) => permit.forget(),
             Err(TryAcquireError::NoPermits) => return Err(LinkError::window_full()),
-            Err(TryAcquireError::Closed) => return Err(LinkError::closed()),
+            Err(TryAcquireError::Closed) => return Err(self.shared.ended()),
         }
         self.hand_in(topic, payload, qos, retain)
     }
@@ -219,7 +230,7 @@ impl Link {
         let expiry = expiry(&topic, &payload);
         self.publishes
             .send(Publish { ticket, topic, payload, qos, retain, expiry })
-            .map_err(|_| LinkError::closed())?;
+            .map_err(|_| self.shared.ended())?;
         Ok(Ticket(ticket))
     }
 
@@ -234,7 +245,7 @@ impl Link {
         if filters.is_empty() {
             return Ok(());
         }
-        self.commands.send(Command::Subscribe(filters)).map_err(|_| LinkError::closed())
+        self.commands.send(Command::Subscribe(filters)).map_err(|_| self.shared.ended())
     }
 
     /// Acknowledges a message. A token of an earlier connection does nothing: the broker delivers that message again.
@@ -281,7 +292,7 @@ impl Link {
     /// # Errors
     /// If the link ended first.
     pub async fn acknowledged(&self, ticket: Ticket) -> Result<(), LinkError> {
-        if self.reached(ticket.0 + 1).await { Ok(()) } else { Err(LinkError::closed()) }
+        if self.reached(ticket.0 + 1).await { Ok(()) } else { Err(self.shared.ended()) }
     }
 
     /// Waits until the broker has acknowledged every QoS 1 publish handed in so far; `false` if that took longer than

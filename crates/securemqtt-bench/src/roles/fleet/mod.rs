@@ -40,7 +40,7 @@ pub(super) async fn sail(
     loop {
         let (ask, began_ns) = (fleet.wait(&mut questions).await?, now_ns());
         let readings = match ask {
-            Ask::Tick => fleet.tick().await?,
+            Ask::Tick { rounds, after_reading } => fleet.tick(rounds, after_reading).await?,
             Ask::Readings { count } => fleet.readings(count).await?,
             Ask::Reconnect { spread_ms } => fleet.reconnect(Duration::from_millis(spread_ms)).await?,
             other => return Err(format!("a fleet cannot {other:?}").into()),
@@ -90,18 +90,24 @@ impl Fleet {
         }
     }
 
-    /// A tick of each, hello included; then a reading on each connection, which shows that they have gone through.
-    async fn tick(&mut self) -> Outcome<u64> {
-        for index in 0..self.engines.len() {
-            self.engines.tick(index);
-            self.send().await?;
+    /// Ticks of all, hello included; then a reading on each connection, which shows that they have gone through.
+    async fn tick(&mut self, rounds: usize, after_reading: bool) -> Outcome<u64> {
+        let before = self.sent;
+        for _ in 0..rounds {
+            for index in 0..self.engines.len() {
+                if after_reading {
+                    self.publish(index).await?;
+                }
+                self.engines.tick(index);
+                self.send().await?;
+            }
         }
         let last = self.lines.count().min(self.engines.len());
         for index in self.engines.len() - last..self.engines.len() {
             self.publish(index).await?;
         }
         self.lines.drain().await?;
-        Ok(u64::try_from(last)?)
+        Ok(u64::try_from(self.sent - before)?)
     }
 
     /// So many readings, in turn.

@@ -6,7 +6,7 @@ mod voyage;
 use super::{Bench, progress};
 use crate::plot::{self, Labels, Line};
 use crate::report::Section;
-use crate::stats::{Summary, count, number};
+use crate::stats::{Summary, cell, count, whole};
 use crate::table::Table;
 use voyage::Voyage;
 
@@ -50,8 +50,9 @@ fn introduce(steady: &mut Section, broken: &mut Section) {
     steady.note(format!(
         "Publishers are engines of the core in one process over at most {} MQTT connections; the subscriber is the real \
          client in a process of its own, with its state on disk. QoS 1, no spool. Processor time and memory are the \
-         subscriber's. Ticks are made when asked for, and counted apart: their column is one tick with its hello, and the \
-         share of a core that they take when every publisher sends one in {TICK_SECONDS} s. The first reading of a topic \
+         subscriber's. Ticks are made when asked for, and counted apart, each with its hello: a heartbeat tells nothing new, \
+         a tick after a reading has its signature and digest checked; the last column is the share of a core that such ticks \
+         take when every publisher sends one in {TICK_SECONDS} s. The first reading of a topic \
          derives its key, and is not in the column of readings. An idle subscriber knows no publisher.",
         voyage::CONNECTIONS
     ));
@@ -64,8 +65,13 @@ fn introduce(steady: &mut Section, broken: &mut Section) {
     ));
 }
 
-fn cell(voyages: &[Voyage], value: impl Fn(&Voyage) -> Option<f64>) -> String {
-    Summary::of(voyages.iter().filter_map(value)).map_or_else(|| "–".to_owned(), |summary| summary.to_string())
+fn of(voyages: &[Voyage], value: impl Fn(&Voyage) -> Option<f64>) -> String {
+    cell(Summary::of(voyages.iter().filter_map(value)))
+}
+
+/// The same of a number of things.
+fn whole_of(voyages: &[Voyage], value: impl Fn(&Voyage) -> f64) -> String {
+    Summary::of(voyages.iter().map(value)).map_or_else(|| cell(None), |summary| summary.whole())
 }
 
 fn steady_table(fleets: &[usize], voyages: &[Vec<Voyage>]) -> Table {
@@ -77,21 +83,23 @@ fn steady_table(fleets: &[usize], voyages: &[Vec<Voyage>]) -> Table {
         "KiB a publisher, after readings",
         "µs a reading",
         "µs a first reading",
-        "µs a tick",
-        "ticks, % of a core",
+        "µs a heartbeat",
+        "µs a tick after a reading",
+        "such ticks, % of a core",
     ]);
     for (publishers, voyages) in fleets.iter().zip(voyages) {
         let each = count(*publishers);
         table.row([
-            number(each),
-            cell(voyages, |voyage| Some(count(voyage.keyed))),
-            cell(voyages, |voyage| Some(voyage.idle_kib / 1024.0)),
-            cell(voyages, Voyage::keyed_kib),
-            cell(voyages, Voyage::used_kib),
-            cell(voyages, |voyage| Some(voyage.reading_us)),
-            cell(voyages, |voyage| Some(voyage.first_reading_us)),
-            cell(voyages, |voyage| Some(voyage.tick_us)),
-            cell(voyages, |voyage| Some(voyage.tick_us * each / TICK_SECONDS / 1e4)),
+            whole(*publishers),
+            whole_of(voyages, |voyage| count(voyage.keyed)),
+            of(voyages, |voyage| Some(voyage.idle_kib / 1024.0)),
+            of(voyages, Voyage::keyed_kib),
+            of(voyages, Voyage::used_kib),
+            of(voyages, |voyage| Some(voyage.reading_us)),
+            of(voyages, |voyage| Some(voyage.first_reading_us)),
+            of(voyages, |voyage| Some(voyage.heartbeat_us)),
+            of(voyages, |voyage| Some(voyage.tick_us)),
+            of(voyages, |voyage| Some(voyage.tick_us * each / TICK_SECONDS / 1e4)),
         ]);
     }
     table
@@ -109,13 +117,13 @@ fn broken_table(fleets: &[usize], voyages: &[Vec<Voyage>]) -> Table {
     ]);
     for (publishers, voyages) in fleets.iter().zip(voyages) {
         table.row([
-            number(count(*publishers)),
-            cell(voyages, |voyage| Some(voyage.keyed_s)),
-            cell(voyages, |voyage| Some(voyage.handshake_us)),
-            cell(voyages, |voyage| Some(voyage.fleet_handshake_us)),
-            cell(voyages, |voyage| Some(voyage.back_s)),
-            cell(voyages, |voyage| Some(voyage.back_us)),
-            cell(voyages, |voyage| Some(voyage.back_came)),
+            whole(*publishers),
+            of(voyages, |voyage| Some(voyage.keyed_s)),
+            of(voyages, |voyage| Some(voyage.handshake_us)),
+            of(voyages, |voyage| Some(voyage.fleet_handshake_us)),
+            of(voyages, |voyage| Some(voyage.back_s)),
+            of(voyages, |voyage| Some(voyage.back_us)),
+            whole_of(voyages, |voyage| voyage.back_came),
         ]);
     }
     table
@@ -135,7 +143,8 @@ fn draw(bench: &Bench, fleets: &[usize], voyages: &[Vec<Voyage>], section: &mut 
     ];
     let cpu = [
         line("a reading", &|voyage| Some(voyage.reading_us)),
-        line("a tick with its hello", &|voyage| Some(voyage.tick_us)),
+        line("a heartbeat", &|voyage| Some(voyage.heartbeat_us)),
+        line("a tick after a reading", &|voyage| Some(voyage.tick_us)),
     ];
     let x = "publishers";
     let plots = [

@@ -46,7 +46,9 @@ pub(super) struct Voyage {
     pub keyed_total_kib: f64,
     /// See `idle_kib`.
     pub used_total_kib: f64,
-    /// Of a tick with its hello.
+    /// Of a tick with its hello that tells nothing new.
+    pub heartbeat_us: f64,
+    /// Of a tick with its hello after a reading: its signature and digest are checked.
     pub tick_us: f64,
     /// Of a topic's first reading.
     pub first_reading_us: f64,
@@ -107,8 +109,8 @@ pub(super) fn make(bench: &Bench, publishers: usize) -> Outcome<Voyage> {
     fleet.ready(LONG)?;
     let mut pair = Pair { fleet, subscriber: subscriber(&site, &monitor)?, readings: 0 };
     handshakes(&mut pair, &mut voyage)?;
-    ticks(&mut pair, &mut voyage)?;
     readings(bench, &mut pair, &mut voyage)?;
+    ticks(&mut pair, &mut voyage)?;
 
     let spread = bench.pick(SPREAD, QUICK_SPREAD);
     pair.subscriber.begin()?;
@@ -150,13 +152,18 @@ fn handshakes(pair: &mut Pair, voyage: &mut Voyage) -> Outcome<()> {
     Ok(())
 }
 
+/// Ticks with nothing new, and ticks that each follow a reading, whose own time is known.
 fn ticks(pair: &mut Pair, voyage: &mut Voyage) -> Outcome<()> {
     let rounds = TICKS.div_ceil(voyage.publishers);
+    let all = rounds * voyage.publishers;
+    // What was published before is told by these.
+    pair.ask(Ask::Tick { rounds: 1, after_reading: false })?;
     pair.subscriber.begin()?;
-    for _ in 0..rounds {
-        pair.ask(Ask::Tick)?;
-    }
-    voyage.tick_us = micros(pair.subscriber.usage()?, rounds * voyage.publishers);
+    pair.ask(Ask::Tick { rounds, after_reading: false })?;
+    voyage.heartbeat_us = micros(pair.subscriber.usage()?, all);
+    pair.subscriber.begin()?;
+    pair.ask(Ask::Tick { rounds, after_reading: true })?;
+    voyage.tick_us = micros(pair.subscriber.usage()?, all) - voyage.reading_us;
     Ok(())
 }
 
@@ -169,9 +176,7 @@ fn readings(bench: &Bench, pair: &mut Pair, voyage: &mut Voyage) -> Outcome<()> 
     pair.ask(Ask::Readings { count: u64::try_from(count)? })?;
     voyage.reading_us = micros(pair.subscriber.usage()?, count);
     // The second tick after them lets the ledger go.
-    for _ in 0..3 {
-        pair.ask(Ask::Tick)?;
-    }
+    pair.ask(Ask::Tick { rounds: 3, after_reading: false })?;
     voyage.used_total_kib = resident(&pair.subscriber)?;
     Ok(())
 }
