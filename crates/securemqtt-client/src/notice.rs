@@ -90,7 +90,7 @@ impl Trouble {
     pub(crate) fn of(event: LinkEvent) -> Option<Self> {
         match event {
             LinkEvent::Disconnected { reason, retry_in } => Some(Self::Disconnected { reason, retry_in }),
-            LinkEvent::PublishRefused { topic, reason } => Some(Self::PublishRefused { topic, reason }),
+            LinkEvent::PublishRefused { topic, reason, .. } => Some(Self::PublishRefused { topic, reason }),
             LinkEvent::SubscriptionRefused { filter, reason } => Some(Self::SubscriptionRefused { filter, reason }),
             _ => None,
         }

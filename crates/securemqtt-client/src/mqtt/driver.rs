@@ -24,6 +24,10 @@ const AT_ONCE: Duration = Duration::from_secs(1);
 /// This many connections in a row, each accepted and at once closed without a word, are no accident.
 const SILENT_CLOSES: u32 = 6;
 
+/// After so many of them publishes go one at a time, and after so many more the one under way is given up.
+const CAREFUL_AFTER: u32 = 2;
+const CONVICTED_AFTER: u32 = 3;
+
 pub(super) struct Driver {
     pub(super) options: BrokerOptions,
     pub(super) tls: Option<Arc<rustls::ClientConfig>>,
@@ -40,6 +44,8 @@ pub(super) struct Driver {
     pub(super) asked: Vec<Vec<(String, Qos)>>,
     pub(super) connections: u64,
     silent_closes: u32,
+    /// The publish that was alone under way at the last silent closes, and at how many.
+    suspect: Option<(u64, u32)>,
     pub(super) dropped: u64,
 }
 
@@ -68,6 +74,7 @@ impl Driver {
             asked: Vec::new(),
             connections: 0,
             silent_closes: 0,
+            suspect: None,
             dropped: 0,
         })
     }
@@ -94,11 +101,16 @@ impl Driver {
             if matches!(&ending, Ending::Lost(error) if error.is_refused_size()) {
                 self.give_up_largest();
             }
-            self.forget_connection();
+            let only = self.outbox.only_sent();
             let error = match ending {
-                Ending::Stopped => return None,
+                Ending::Stopped => {
+                    self.forget_connection();
+                    return None;
+                }
                 Ending::Lost(error) => self.judge(error, lasted),
             };
+            self.suspect(only);
+            self.forget_connection();
             if error.is_permanent() || (lasted.is_none() && self.options.retry.no_retry) {
                 return Some(error);
             }
@@ -167,6 +179,29 @@ impl Driver {
             return LinkError::closed_again_and_again(&self.options, self.silent_closes);
         }
         error
+    }
+
+    /// After a few silent closes publishes go one at a time, to find the one that the broker cannot bear: it must not stop
+    /// all others.
+    pub(super) fn is_careful(&self) -> bool {
+        self.silent_closes >= CAREFUL_AFTER
+    }
+
+    /// Gives up the publish that was alone under way at so many silent closes in a row.
+    fn suspect(&mut self, only: Option<u64>) {
+        let Some(ticket) = only.filter(|_| self.silent_closes > CAREFUL_AFTER) else {
+            self.suspect = None;
+            return;
+        };
+        let before = self.suspect.filter(|(suspect, _)| *suspect == ticket).map_or(0, |(_, closes)| closes);
+        self.suspect = Some((ticket, before + 1));
+        if before + 1 < CONVICTED_AFTER {
+            return;
+        }
+        if let Some(publish) = self.outbox.take_largest() {
+            self.refused(publish, format!("it closed the connection {CONVICTED_AFTER} times over this message"));
+        }
+        (self.suspect, self.silent_closes) = (None, 0);
     }
 
     /// Waits before the next attempt.

@@ -58,6 +58,8 @@ pub enum LinkEvent {
     PublishRefused {
         /// The topic.
         topic: String,
+        /// What it was.
+        payload: Bytes,
         /// Its reason.
         reason: String,
     },

@@ -168,7 +168,7 @@ impl Driver {
     }
 
     fn hand_over(&mut self, live: &Live) {
-        while live.may_publish() {
+        while live.may_publish() && !(self.is_careful() && self.outbox.is_under_way()) {
             let Some(publish) = self.outbox.next_waiting() else { return };
             match refusal(&publish, live.limits, &live.sender) {
                 None => self.outbox.handed_over(publish),
@@ -179,7 +179,7 @@ impl Driver {
 
     pub(super) fn refused(&mut self, publish: Publish, reason: String) {
         self.done(publish.ticket);
-        self.emit(LinkEvent::PublishRefused { topic: publish.topic, reason });
+        self.emit(LinkEvent::PublishRefused { topic: publish.topic, payload: publish.payload, reason });
     }
 
     fn report(&mut self, report: Report, live: &mut Live) {
@@ -196,6 +196,9 @@ impl Driver {
                         None => self.done(publish.ticket),
                         Some(reason) => self.refused(publish, reason),
                     }
+                }
+                if self.is_careful() {
+                    self.hand_over(live);
                 }
             }
             Report::SubscribeSent(id) => {

@@ -105,6 +105,17 @@ impl Outbox {
         Some(largest.publish)
     }
 
+    /// Whether a QoS 1 publish is with rumqttc or the broker, and not acknowledged.
+    pub(super) fn is_under_way(&self) -> bool {
+        !self.handed.is_empty() || self.unacknowledged > 0
+    }
+
+    /// The ticket of the only publish that the broker has not acknowledged.
+    pub(super) fn only_sent(&self) -> Option<u64> {
+        let mut sent = self.sent.iter().flatten().map(|numbered| numbered.publish.ticket);
+        sent.next().filter(|_| sent.next().is_none() && self.handed.is_empty())
+    }
+
     /// Whether everything handed in is with the broker.
     pub(super) fn is_empty(&self) -> bool {
         self.waiting.is_empty() && self.handed.is_empty() && self.handed_qos0.is_empty() && self.unacknowledged == 0

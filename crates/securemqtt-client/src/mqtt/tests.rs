@@ -324,6 +324,40 @@ async fn a_broker_that_always_hangs_up_is_left_with_a_hint() {
 }
 
 #[tokio::test]
+async fn a_publish_that_ends_every_connection_is_given_up_and_the_others_go() {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let (link, mut events) = Link::start(options(listener.local_addr().unwrap().port(), "poison")).unwrap();
+    for number in 0..5 {
+        link.publish("t", vec![number], Qos::AtLeastOnce, false).await.unwrap();
+    }
+    // It acknowledges everything but the third, over which it hangs up.
+    let broker = tokio::spawn(async move {
+        let mut taken = Vec::new();
+        loop {
+            let mut stream = accept(&listener).await;
+            let mut packet = [0; 9];
+            while stream.read_exact(&mut packet).await.is_ok() && packet[8] != 2 {
+                taken.push(packet[8]);
+                stream.write_all(&[0x40, 2, packet[5], packet[6]]).await.unwrap();
+                if taken.ends_with(&[4]) {
+                    return (taken, stream);
+                }
+            }
+        }
+    });
+    let refused = until(&mut events, |event| match event {
+        LinkEvent::PublishRefused { payload, reason, .. } => Some((payload, reason)),
+        _ => None,
+    });
+    let (payload, reason) = refused.await;
+    assert_eq!(payload.as_ref(), [2]);
+    assert!(reason.contains("closed the connection"), "{reason}");
+    assert!(link.drain(PATIENCE).await);
+    let (taken, _stream) = timeout(PATIENCE, broker).await.unwrap().unwrap();
+    assert!(taken.ends_with(&[3, 4]), "{taken:?}");
+}
+
+#[tokio::test]
 async fn a_network_that_comes_and_goes_is_no_twin() {
     let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
     let (_link, mut events) = Link::start(options(listener.local_addr().unwrap().port(), "flapping")).unwrap();

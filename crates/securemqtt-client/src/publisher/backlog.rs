@@ -12,6 +12,8 @@ use crate::mqtt;
 
 /// Bytes of frames in memory; beyond that they wait on disk.
 pub(super) const MAX_IN_MEMORY: usize = 1 << 20;
+/// Refused frames that are remembered.
+const MAX_REFUSED: usize = 64;
 /// Frames that are not kept anywhere else.
 const MAX_LOOSE: usize = 32;
 
@@ -35,6 +37,8 @@ pub(super) struct Backlog {
     under_way: VecDeque<(mqtt::Ticket, u64)>,
     /// What is to go out again.
     again: VecDeque<Resend>,
+    /// Frames that the broker refused: who asks for one again does not get it.
+    refused: VecDeque<Bytes>,
 }
 
 impl Backlog {
@@ -108,6 +112,13 @@ impl Backlog {
         self.behind = self.behind.map(|behind| behind.max(first));
     }
 
+    pub(super) fn give_up(&mut self, frame: Bytes) {
+        if self.refused.len() == MAX_REFUSED {
+            self.refused.pop_front();
+        }
+        self.refused.push_back(frame);
+    }
+
     pub(super) fn wants_again(&mut self, resends: impl IntoIterator<Item = Resend>) {
         self.again.extend(resends);
     }
@@ -132,7 +143,8 @@ impl Backlog {
                 Wanted::Segment(segment) => Some(Place { segment, run: frame.run, to: frame.to }),
                 Wanted::Again(resend) => {
                     let within = frame.from < resend.to && resend.from < frame.to;
-                    if !within || frame.run != resend.run || topic_hash(frame.topic) != resend.topic {
+                    let is_refused = self.refused.iter().any(|refused| *refused == frame.frame);
+                    if !within || is_refused || frame.run != resend.run || topic_hash(frame.topic) != resend.topic {
                         continue;
                     }
                     None

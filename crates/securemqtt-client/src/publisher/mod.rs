@@ -237,7 +237,12 @@ impl Publisher {
                 }
                 return Ok(());
             }
-            Wake::Event(other) => self.notices.extend(Trouble::of(other).map(Notice::Trouble)),
+            Wake::Event(other) => {
+                if let LinkEvent::PublishRefused { payload, .. } = &other {
+                    self.backlog.give_up(payload.clone());
+                }
+                self.notices.extend(Trouble::of(other).map(Notice::Trouble));
+            }
         }
         self.settle();
         Ok(())
