@@ -9,7 +9,7 @@ use crate::identity::PeerId;
 use crate::peers::KnownPeers;
 
 impl Publisher {
-    /// A person's answer to [`Event::AskPeer`]. A subscriber that was let in is pinned when it confirms.
+    /// A person's answer to [`super::Event::AskPeer`]. A subscriber that was let in is pinned when it confirms.
     pub fn decide(&mut self, id: PeerId, allow: bool) {
         if self.asked.remove(&id).is_some() {
             let list = if allow { &mut self.approved } else { &mut self.denied };

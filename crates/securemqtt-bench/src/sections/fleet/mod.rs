@@ -51,8 +51,9 @@ fn introduce(steady: &mut Section, broken: &mut Section) {
         "Publishers are engines of the core in one process over at most {} MQTT connections; the subscriber is the real \
          client in a process of its own, with its state on disk. QoS 1, no spool. Processor time and memory are the \
          subscriber's. Ticks are made when asked for, and counted apart, each with its hello: a heartbeat tells nothing new, \
-         a tick after a reading has its signature and digest checked; the last column is the share of a core that such ticks \
-         take when every publisher sends one in {TICK_SECONDS} s. The first reading of a topic \
+         a tick after a reading has its digest compared (the signature is checked once a minute, and whenever something \
+         disagrees); the last column is the share of a core that such ticks take when every publisher sends one in \
+         {TICK_SECONDS} s. The first reading of a topic \
          derives its key, and is not in the column of readings. An idle subscriber knows no publisher.",
         voyage::CONNECTIONS
     ));

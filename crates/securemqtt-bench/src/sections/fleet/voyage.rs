@@ -48,7 +48,7 @@ pub(super) struct Voyage {
     pub used_total_kib: f64,
     /// Of a tick with its hello that tells nothing new.
     pub heartbeat_us: f64,
-    /// Of a tick with its hello after a reading: its signature and digest are checked.
+    /// Of a tick with its hello after a reading: its digest is compared.
     pub tick_us: f64,
     /// Of a topic's first reading.
     pub first_reading_us: f64,
