@@ -20,6 +20,7 @@ const MAX_WAITING: usize = 2_000;
 const MAX_PROBES: u32 = 6;
 /// Whoever has to wait for the rate waits up to this long.
 const LATER_MS: u64 = 1_000;
+
 /// A publisher that has not said yet what it remembers.
 #[derive(Debug, Default)]
 pub(super) struct Check {
@@ -135,7 +136,10 @@ impl Subscriber {
         now: Now,
         out: &mut Output,
     ) -> bool {
-        let Some(candidates) = self.runs.get(&header.run).filter(|_| !self.held.is_empty()) else { return false };
+        if self.held.is_empty() {
+            return false;
+        }
+        let Some(candidates) = self.runs.get(&header.run) else { return false };
         let Some(id) = candidates.iter().map(|run| run.publisher).find(|id| self.held.contains(id)) else {
             return false;
         };

@@ -42,7 +42,6 @@ pub use event::{Counters, Event, Reject, Span};
 pub use status::KnownPublisher;
 
 use crate::identity::{IdentityKey, PeerId};
-use crate::peers::PeerName;
 use crate::topic::{CONTROL_PREFIX, Control};
 use crate::trust::Trust;
 use crate::{Delivery, Now, Outgoing, Qos};
@@ -144,26 +143,6 @@ impl Subscriber {
     /// The counters.
     pub fn counters(&self) -> Counters {
         self.counters
-    }
-
-    /// How many publishers have a session.
-    pub fn keyed(&self) -> usize {
-        self.peers.values().filter(|peer| peer.session.is_some()).count()
-    }
-
-    /// How many publishers are remembered, strangers included.
-    pub fn remembered(&self) -> usize {
-        self.peers.len()
-    }
-
-    /// How many frames wait for a key.
-    pub fn parked(&self) -> usize {
-        self.parking.len()
-    }
-
-    /// The name and fingerprint of a publisher, for the output.
-    pub fn publisher(&self, id: PeerId) -> Option<(&PeerName, crate::identity::Fingerprint)> {
-        self.peers.get(&id).map(|peer| (&peer.name, peer.hello.key.fingerprint()))
     }
 
     /// The connection is up again: what went unanswered is repeated now, spread over a second where there is much of it.

@@ -1,7 +1,7 @@
 //! What a person asks a running subscriber: how it stands with each publisher.
 
 use super::Subscriber;
-use crate::identity::Fingerprint;
+use crate::identity::{Fingerprint, PeerId};
 use crate::peers::PeerName;
 
 /// A pinned publisher that is not revoked.
@@ -18,6 +18,26 @@ pub struct KnownPublisher {
 }
 
 impl Subscriber {
+    /// How many publishers have a session.
+    pub fn keyed(&self) -> usize {
+        self.peers.values().filter(|peer| peer.session.is_some()).count()
+    }
+
+    /// How many publishers are remembered, strangers included.
+    pub fn remembered(&self) -> usize {
+        self.peers.len()
+    }
+
+    /// How many frames wait for a key.
+    pub fn parked(&self) -> usize {
+        self.parking.len()
+    }
+
+    /// The name and fingerprint of a publisher, for the output.
+    pub fn publisher(&self, id: PeerId) -> Option<(&PeerName, Fingerprint)> {
+        self.peers.get(&id).map(|peer| (&peer.name, peer.hello.key.fingerprint()))
+    }
+
     /// The pinned publishers, in the order of known_peers.
     pub fn publishers(&self) -> Vec<KnownPublisher> {
         let pinned = self.trust.known().iter().filter(|peer| !peer.revoked);
