@@ -7,10 +7,12 @@ use plotters::coord::Shift;
 use plotters::prelude::*;
 
 use crate::outcome::Outcome;
-use crate::stats::count;
+use crate::stats::{count, grouped, number};
 
 const SIZE: (u32, u32) = (800, 440);
 const FONT: &str = "sans-serif";
+/// More would overlap on a logarithmic axis.
+const X_LABELS: usize = 5;
 const COLOURS: [RGBColor; 8] = [
     RGBColor(0x1b, 0x6c, 0xa8),
     RGBColor(0xd1, 0x49, 0x2e),
@@ -40,6 +42,26 @@ pub(crate) struct Labels<'a> {
     pub x: &'a str,
     /// To the left.
     pub y: &'a str,
+    /// Where the names of the lines are out of their way.
+    pub legend: Legend,
+}
+
+/// A place for the names of the lines.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Legend {
+    UpperLeft,
+    UpperRight,
+    LowerMiddle,
+}
+
+impl From<Legend> for SeriesLabelPosition {
+    fn from(legend: Legend) -> Self {
+        match legend {
+            Legend::UpperLeft => Self::UpperLeft,
+            Legend::UpperRight => Self::UpperRight,
+            Legend::LowerMiddle => Self::LowerMiddle,
+        }
+    }
 }
 
 /// Lines over a logarithmic horizontal axis; the vertical one begins at zero.
@@ -56,7 +78,10 @@ pub(crate) fn lines(file: &Path, labels: Labels<'_>, lines: &[Line]) -> Outcome<
         .y_label_area_size(70)
         .build_cartesian_2d(x.log_scale(), y)
         .map_err(broken)?;
-    chart.configure_mesh().x_desc(labels.x).y_desc(labels.y).light_line_style(TRANSPARENT).draw().map_err(broken)?;
+    let name = |value: &f64| short(*value);
+    let mut mesh = chart.configure_mesh();
+    mesh.x_desc(labels.x).y_desc(labels.y).light_line_style(TRANSPARENT);
+    mesh.x_labels(X_LABELS).x_label_formatter(&name).y_label_formatter(&name).draw().map_err(broken)?;
     for (index, line) in lines.iter().filter(|line| !line.points.is_empty()).enumerate() {
         let colour = COLOURS[index % COLOURS.len()];
         chart
@@ -69,8 +94,9 @@ pub(crate) fn lines(file: &Path, labels: Labels<'_>, lines: &[Line]) -> Outcome<
             chart.draw_series(dots).map_err(broken)?;
         }
     }
-    let legend = chart.configure_series_labels().background_style(WHITE.mix(0.8)).border_style(BLACK.mix(0.3)).draw();
-    legend.map_err(broken)?;
+    let mut legend = chart.configure_series_labels();
+    legend.position(labels.legend.into()).background_style(WHITE.mix(0.8)).border_style(BLACK.mix(0.3));
+    legend.draw().map_err(broken)?;
     Ok(area.present().map_err(broken)?)
 }
 
@@ -100,7 +126,7 @@ pub(crate) fn bars(file: &Path, title: &str, y: &str, bars: &[(String, f64)]) ->
     };
     let mut mesh = chart.configure_mesh();
     mesh.disable_x_mesh().y_desc(y).x_labels(bars.len()).x_label_formatter(&name).light_line_style(TRANSPARENT);
-    mesh.draw().map_err(broken)?;
+    mesh.y_label_formatter(&|value| short(*value)).draw().map_err(broken)?;
     let drawn = (0..end).zip(bars).enumerate().map(|(index, (place, bar))| {
         let corners = [(SegmentValue::Exact(place), 0.0), (SegmentValue::Exact(place + 1), bar.1)];
         let mut shape = Rectangle::new(corners, COLOURS[index % COLOURS.len()].filled());
@@ -126,6 +152,11 @@ fn bounds(lines: &[Line]) -> Option<(Range<f64>, Range<f64>)> {
     Some((low..high, 0.0..top * 1.08))
 }
 
+/// A number at an axis: no decimals where there are none.
+fn short(value: f64) -> String {
+    if value.fract() == 0.0 { grouped(&format!("{value:.0}")) } else { number(value) }
+}
+
 /// The error of a plot borrows what it was drawn on.
 #[expect(clippy::needless_pass_by_value, reason = "for map_err")]
 fn broken<E: std::error::Error + Send + Sync>(error: DrawingAreaErrorKind<E>) -> String {
@@ -148,7 +179,7 @@ pub(crate) fn distribution(sorted: &[u64], scale: f64) -> Vec<(f64, f64)> {
 mod tests {
     use super::*;
 
-    const LABELS: Labels<'_> = Labels { title: "Rate", x: "bytes", y: "readings/s" };
+    const LABELS: Labels<'_> = Labels { title: "Rate", x: "bytes", y: "readings/s", legend: Legend::UpperRight };
 
     #[test]
     fn plots_are_svg_with_their_labels() {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::contender::{Contender, Kind, Shape};
 use super::throughput::SIZE;
 use super::{Bench, progress};
-use crate::plot::{self, Labels, Line};
+use crate::plot::{self, Labels, Legend, Line};
 use crate::report::Section;
 use crate::stats::{Summary, cell, count64, number, percentile};
 use crate::table::Table;
@@ -83,7 +83,12 @@ fn draw(bench: &Bench, pooled: Vec<Vec<u64>>, section: &mut Section) {
         Line { name: row.name.to_owned(), points: plot::distribution(&ages, 1e3) }
     };
     let lines: Vec<Line> = ROWS.iter().zip(pooled).map(line).collect();
-    let labels = Labels { title: "Latency at 1,000 readings a second", x: "µs, at most", y: "% of the readings" };
+    let labels = Labels {
+        title: "Latency at 1,000 readings a second",
+        x: "µs, at most",
+        y: "% of the readings",
+        legend: Legend::LowerMiddle,
+    };
     match plot::lines(&bench.file(PLOT), labels, &lines) {
         Ok(()) => section.plot("The distribution of latencies", PLOT),
         Err(why) => section.missing(&format!("the plot of latencies: {why}.")),

@@ -169,3 +169,25 @@ fn probe(lines: &mut Lines, printed: &Printed) -> Outcome<()> {
 fn seconds_between(began_ns: u64, last_ns: u64) -> f64 {
     count64(last_ns.saturating_sub(began_ns)) / 1e9
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    fn sample() -> Sample {
+        let usage = Usage { cpu: Duration::from_millis(3), peak_kib: 1 };
+        let (publisher, subscriber, broker, ages_ns) = (usage, usage, usage, Vec::new());
+        Sample { sent: 1_000, delivered: 1_000, disordered: 0, seconds: 0.5, publisher, subscriber, broker, ages_ns }
+    }
+
+    #[test]
+    fn a_run_counts_only_when_every_reading_came_in_order() {
+        let whole = sample().checked().unwrap();
+        assert_eq!(crate::stats::number(whole.rate()), "2,000");
+        assert_eq!(crate::stats::number(whole.micros_of_both()), "6.00");
+        let missing = Sample { delivered: 999, ..sample() }.checked().unwrap_err();
+        assert_eq!(missing.to_string(), "999 of 1000 readings came, 0 in disorder");
+        assert!(Sample { disordered: 1, ..sample() }.checked().is_err());
+    }
+}

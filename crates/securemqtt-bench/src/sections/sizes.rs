@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::contender::{Contender, Kind, Shape};
 use super::{Bench, progress};
-use crate::plot::{self, Labels, Line};
+use crate::plot::{self, Labels, Legend, Line};
 use crate::report::Section;
 use crate::stats::{Summary, cell, count, whole};
 use crate::table::Table;
@@ -39,7 +39,12 @@ pub(super) fn section(bench: &Bench) -> Section {
         table.row(std::iter::once(whole(size)).chain(shown));
     }
     section.table(&table);
-    let labels = Labels { title: "Readings a second by payload size", x: "bytes of a reading", y: "readings/s" };
+    let labels = Labels {
+        title: "Readings a second by payload size",
+        x: "bytes of a reading",
+        y: "readings/s",
+        legend: Legend::UpperRight,
+    };
     match plot::lines(&bench.file(PLOT), labels, &lines) {
         Ok(()) => section.plot("Readings a second by payload size", PLOT),
         Err(why) => section.missing(&format!("the plot by payload size: {why}.")),

@@ -47,7 +47,7 @@ type Runs = Vec<Option<Sample>>;
 pub(super) fn section(bench: &Bench) -> Section {
     let mut section = Section::new("Throughput");
     section.note(format!(
-        "Readings of {SIZE} bytes, as fast as they go, for {:?} a run; {} runs of each row, taken in turns. \
+        "Readings of {SIZE} bytes, as fast as they go, for {:?} a run; rows take turns, runs of each: {}. \
          Medians, and in brackets the lowest and the highest. Ratios are to the first row of the table in the same round. \
          Processor time is of the whole process, by the operating system, without start and handshake.",
         time(bench),

@@ -4,7 +4,7 @@
 mod voyage;
 
 use super::{Bench, progress};
-use crate::plot::{self, Labels, Line};
+use crate::plot::{self, Labels, Legend, Line};
 use crate::report::Section;
 use crate::stats::{Summary, cell, count, whole};
 use crate::table::Table;
@@ -26,7 +26,7 @@ pub(super) fn sections(bench: &Bench) -> Vec<Section> {
     let fleets = bench.pick(&FLEETS[..], &QUICK_FLEETS[..]);
     let mut steady = Section::new("Fleet (publishers multiplexed)");
     let mut broken = Section::new("Fleet: first handshakes, and a restart of the broker (publishers multiplexed)");
-    introduce(&mut steady, &mut broken);
+    introduce(bench, &mut steady, &mut broken);
     let mut voyages: Vec<Vec<Voyage>> = Vec::new();
     for &publishers in fleets {
         let runs = if publishers > REPEATED_TO { 1 } else { bench.runs.min(MAX_RUNS) };
@@ -46,7 +46,7 @@ pub(super) fn sections(bench: &Bench) -> Vec<Section> {
     vec![steady, broken]
 }
 
-fn introduce(steady: &mut Section, broken: &mut Section) {
+fn introduce(bench: &Bench, steady: &mut Section, broken: &mut Section) {
     steady.note(format!(
         "Publishers are engines of the core in one process over at most {} MQTT connections; the subscriber is the real \
          client in a process of its own, with its state on disk. QoS 1, no spool. Processor time and memory are the \
@@ -62,7 +62,7 @@ fn introduce(steady: &mut Section, broken: &mut Section) {
          publishers a second. Restart: the broker is stopped and started again with nothing kept; every publisher comes back \
          at a moment of its own within {} s, says hello and sends one reading; the time is from the broker's start to the \
          last of them. A reading that comes before the subscriber is back is lost: this fleet keeps none to send again.",
-        voyage::SPREAD.as_secs_f64()
+        voyage::spread(bench).as_secs_f64()
     ));
 }
 
@@ -149,10 +149,19 @@ fn draw(bench: &Bench, fleets: &[usize], voyages: &[Vec<Voyage>], section: &mut 
     ];
     let x = "publishers";
     let plots = [
-        (MEMORY_PLOT, Labels { title: "Memory of the subscriber", x, y: "KiB a publisher" }, &memory[..]),
-        (CPU_PLOT, Labels { title: "Processor time of the subscriber", x, y: "µs" }, &cpu[..]),
+        (
+            MEMORY_PLOT,
+            Labels { title: "Memory of the subscriber", x, y: "KiB a publisher", legend: Legend::UpperRight },
+            &memory[..],
+        ),
+        (
+            CPU_PLOT,
+            Labels { title: "Processor time of the subscriber", x, y: "µs", legend: Legend::UpperLeft },
+            &cpu[..],
+        ),
     ];
-    for (file, labels, lines) in plots {
+    // Of small fleets no memory is told.
+    for (file, labels, lines) in plots.into_iter().filter(|plot| plot.2.iter().any(|line| !line.points.is_empty())) {
         match plot::lines(&bench.file(file), labels, lines) {
             Ok(()) => section.plot(labels.title, file),
             Err(why) => section.missing(&format!("{}: {why}.", labels.title)),

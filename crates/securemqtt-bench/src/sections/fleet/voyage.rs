@@ -14,9 +14,6 @@ use crate::stats::{count, count64};
 
 /// Connections of a fleet.
 pub(super) const CONNECTIONS: usize = 8;
-/// Over which publishers come back after a restart.
-pub(super) const SPREAD: Duration = Duration::from_secs(5);
-const QUICK_SPREAD: Duration = Duration::from_millis(1_500);
 const FILTER: &str = "fleet/#";
 /// Ten thousand first handshakes at 250 a second, and as long again.
 const LONG: Duration = Duration::from_secs(180);
@@ -112,9 +109,8 @@ pub(super) fn make(bench: &Bench, publishers: usize) -> Outcome<Voyage> {
     readings(bench, &mut pair, &mut voyage)?;
     ticks(&mut pair, &mut voyage)?;
 
-    let spread = bench.pick(SPREAD, QUICK_SPREAD);
     pair.subscriber.begin()?;
-    pair.fleet.ask(Ask::Reconnect { spread_ms: u64::try_from(spread.as_millis())? })?;
+    pair.fleet.ask(Ask::Reconnect { spread_ms: u64::try_from(spread(bench).as_millis())? })?;
     broker.stop()?;
     broker.start_again()?;
     let up_ns = now_ns();
@@ -124,6 +120,11 @@ pub(super) fn make(bench: &Bench, publishers: usize) -> Outcome<Voyage> {
     voyage.back_us = micros(pair.subscriber.usage()?, publishers);
     voyage.back_came = count64(came.saturating_sub(before));
     Ok(voyage)
+}
+
+/// Over which publishers come back after a restart.
+pub(crate) fn spread(bench: &Bench) -> Duration {
+    bench.pick(Duration::from_secs(5), Duration::from_millis(1_500))
 }
 
 fn subscriber(site: &Site, party: &Party) -> Outcome<Role> {
