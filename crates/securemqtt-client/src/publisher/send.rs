@@ -147,7 +147,9 @@ impl Publisher {
         }
         let (first, last) = self.engine.segments();
         if self.backlog.front().is_none() && self.gate.frames().0 == 0 {
-            if let Some(behind) = self.backlog.behind.filter(|behind| *behind > last || self.engine.kept().0 == 0) {
+            if let Some(behind) =
+                self.backlog.behind.filter(|behind| *behind > last || self.engine.first_unacknowledged().is_none())
+            {
                 tracing::debug!(behind, "everything that waited on disk is on its way");
                 self.backlog.behind = None;
             }
