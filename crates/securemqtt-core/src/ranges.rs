@@ -18,6 +18,15 @@ impl RangeSet {
         Self { ranges: if end == 0 { Vec::new() } else { vec![(0, end)] } }
     }
 
+    /// The numbers of some ranges.
+    pub fn of(ranges: impl IntoIterator<Item = (u32, u32)>) -> Self {
+        let mut set = Self::default();
+        for (from, to) in ranges {
+            set.insert(from, to);
+        }
+        set
+    }
+
     /// Whether any number of `from..to` is in the set.
     pub fn intersects(&self, from: u32, to: u32) -> bool {
         let at = self.ranges.partition_point(|&(_, end)| end <= from);

@@ -1,5 +1,6 @@
 //! The way of a frame: header → run → open → deliver. A frame of an unknown run is parked.
 
+use super::runs::run_mut;
 use super::topics::OpenedFrame;
 use super::{Output, Reject, Subscriber};
 use crate::handshake::HandshakeError;
@@ -45,7 +46,7 @@ impl Subscriber {
             let Some(stream) = self.streams.get_mut(&(run.publisher, run.stream)) else { continue };
             let generation = stream.latest();
             match run.open(stream, topic, header, message, header_len) {
-                Ok(opened) => {
+                Ok(mut opened) => {
                     if stream.latest() != generation {
                         self.dirty.publishers.insert(run.publisher);
                     }
@@ -53,7 +54,10 @@ impl Subscriber {
                     if opened.first_change {
                         self.dirty.topics.push((run.publisher, header.run, topic.to_owned()));
                     }
-                    let (publisher, stream) = (run.publisher, run.stream);
+                    let (publisher, stream, behind) = (run.publisher, run.stream, run.followed.then_some(run.order));
+                    if behind.is_some_and(|order| self.is_overtaken(publisher, order, topic)) {
+                        self.note_overtaken(publisher, header.run, topic, &mut opened);
+                    }
                     self.deliver(publisher, stream, topic, header.run, opened, now, out);
                     return Ok(());
                 }
@@ -62,6 +66,13 @@ impl Subscriber {
             }
         }
         result
+    }
+
+    /// A frame has come behind readings of a later run: that is told before it is delivered.
+    fn note_overtaken(&mut self, id: PeerId, number: [u8; 5], topic: &str, opened: &mut OpenedFrame) {
+        let run = run_mut(&mut self.runs, id, number);
+        let Some(state) = run.and_then(|run| run.topics.get_mut(topic)) else { return };
+        state.note_overtaken(opened);
     }
 
     #[expect(clippy::too_many_arguments, reason = "what a reading has with it")]

@@ -59,16 +59,52 @@ impl Subscriber {
             && stream.closed.len() + peer.runs.values().filter(|number| of_stream(number)).count() < MAX_OF_STREAM
     }
 
-    /// Opens a run that is new.
-    pub(super) fn open_run(&mut self, id: PeerId, positions: &RunPositions, is_own: bool, now: Now) -> Opened {
-        let owed = self.is_owed(id, positions, is_own, now);
-        let Some(peer) = self.may_open(id, positions, is_own, now).then(|| self.peers.get_mut(&id)).flatten() else {
+    /// Opens the run at a place of a tick's list, if it is new.
+    pub(super) fn open_run(&mut self, id: PeerId, tick: &TickBody, index: usize, now: Now) -> Opened {
+        let positions = &tick.runs[index];
+        let owed = self.is_owed(id, positions, index == 0, now);
+        if !self.may_open(id, positions, index == 0, now) {
             return Opened::Before;
-        };
-        let order = peer.runs.last_key_value().map_or(0, |(last, _)| last + 1);
-        peer.runs.insert(order, positions.run);
+        }
+        // A tick names the latest run first: those before it in the list are later ones.
+        let later = tick.runs[..index].iter().filter_map(|run| self.find_run(id, run.run)).map(|run| run.order).min();
+        let order = self.make_place(id, later);
         self.runs.entry(positions.run).or_default().push(Run::new(id, positions.stream, order));
+        if let Some(peer) = self.peers.get_mut(&id) {
+            peer.runs.insert(order, positions.run);
+        }
+        self.note_followed(id);
         if owed { Opened::Owed } else { Opened::UnderWay }
+    }
+
+    /// Makes a place for a run before another one, or behind all.
+    fn make_place(&mut self, id: PeerId, before: Option<u64>) -> u64 {
+        let Some(peer) = self.peers.get_mut(&id) else { return 0 };
+        let place = before.unwrap_or_else(|| peer.runs.last_key_value().map_or(0, |(last, _)| last + 1));
+        for (order, number) in peer.runs.split_off(&place) {
+            peer.runs.insert(order + 1, number);
+            if let Some(run) = run_mut(&mut self.runs, id, number) {
+                run.order = order + 1;
+            }
+        }
+        place
+    }
+
+    /// Every run of a publisher but the last is followed by another one.
+    pub(super) fn note_followed(&mut self, id: PeerId) {
+        let Some(peer) = self.peers.get(&id) else { return };
+        for number in peer.runs.values().rev().skip(1) {
+            if let Some(run) = run_mut(&mut self.runs, id, *number) {
+                run.followed = true;
+            }
+        }
+    }
+
+    /// Whether readings of a later run of a publisher were accepted on a topic.
+    pub(super) fn is_overtaken(&self, id: PeerId, order: u64, topic: &str) -> bool {
+        let Some(peer) = self.peers.get(&id) else { return false };
+        let mut later = peer.runs.range(order + 1..).filter_map(|(_, number)| self.find_run(id, *number));
+        later.any(|run| run.topics.get(topic).is_some_and(|state| state.window.end() > 0))
     }
 
     /// What of a run that a tick names is owed to us, if it is new.

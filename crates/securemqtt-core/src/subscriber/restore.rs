@@ -41,6 +41,7 @@ impl Subscriber {
         }
         let ids: Vec<PeerId> = subscriber.peers.keys().copied().collect();
         for id in ids {
+            subscriber.note_followed(id);
             subscriber.settle_streams(id);
         }
         subscriber.begin_checks();

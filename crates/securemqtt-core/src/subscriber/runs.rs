@@ -21,8 +21,10 @@ pub(super) const MAX_TOPICS: usize = 4096;
 pub(super) struct Run {
     pub(super) publisher: PeerId,
     pub(super) stream: u32,
-    /// Its place among the open runs of its publisher.
+    /// Its place among the open runs of its publisher: a later run has a greater one.
     pub(super) order: u64,
+    /// Whether a later run is open: what comes now of this one may come behind that one's readings.
+    pub(super) followed: bool,
     pub(super) topics: HashMap<String, TopicState>,
     /// The last tick whose signature verified: its number and when it came.
     pub(super) tick: Option<(u32, u64)>,
@@ -40,7 +42,17 @@ pub(super) fn run_mut(runs: &mut HashMap<[u8; 5], Vec<Run>>, id: PeerId, number:
 
 impl Run {
     pub(super) fn new(publisher: PeerId, stream: u32, order: u64) -> Self {
-        Self { publisher, stream, order, topics: HashMap::new(), tick: None, seen: 0, beaten: false, finished: false }
+        Self {
+            publisher,
+            stream,
+            order,
+            followed: false,
+            topics: HashMap::new(),
+            tick: None,
+            seen: 0,
+            beaten: false,
+            finished: false,
+        }
     }
 
     /// Opens a FRAME or BATCH. Look cheaply, decrypt, then mark.

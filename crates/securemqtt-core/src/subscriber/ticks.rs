@@ -206,7 +206,7 @@ impl Subscriber {
         let sealed_ms = self.peers.get_mut(&id).map_or(0, |peer| peer.pulse.sealed_ms(tick.body.clock_ms, now.mono_ms));
         // The older ones first: what waited of them came before.
         for (index, positions) in tick.body.runs.iter().enumerate().rev() {
-            let opened = self.open_run(id, positions, index == 0, now);
+            let opened = self.open_run(id, &tick.body, index, now);
             let mut positions = positions.clone();
             positions
                 .topics

@@ -104,13 +104,25 @@ impl TopicState {
         }
         let lost = self.lost.overlap(from, to);
         told.found = count(&lost);
-        let mut late = RangeSet::default();
-        for (from, to) in self.reported.overlap(from, to).into_iter().chain(lost).chain(told.missing.iter().copied()) {
-            late.insert(from, to);
-        }
-        told.late = late.ranges().to_vec();
+        let late = self.reported.overlap(from, to).into_iter().chain(lost).chain(told.missing.iter().copied());
+        told.late = RangeSet::of(late).ranges().to_vec();
         self.reported.remove(from, to);
         self.lost.remove(from, to);
+    }
+
+    /// A frame has come behind a later run's readings: it is told as missing, with all that is still to come of this run,
+    /// and then as late.
+    pub(super) fn note_overtaken(&mut self, frame: &mut OpenedFrame) {
+        let told = frame.told.get_or_insert_default();
+        let to = frame.readings.iter().fold(frame.from, |to, _| to + 1);
+        let untold = RangeSet::of(told.late.iter().copied()).missing(frame.from.max(self.baseline), to, usize::MAX);
+        let still = self.untold(self.baseline, self.announced);
+        told.missing = RangeSet::of([told.missing.as_slice(), &untold, &still].concat()).ranges().to_vec();
+        told.late.extend(untold);
+        // Their gap, which a tick has opened, stays: it hands them to the repair.
+        for (from, to) in still {
+            self.reported.insert(from, to);
+        }
     }
 
     /// One past the highest number that was accepted and is not known to be an insider's.

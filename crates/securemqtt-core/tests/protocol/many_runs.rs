@@ -437,3 +437,90 @@ fn what_waited_of_an_older_run_comes_first() {
     net.settle();
     assert_eq!(net.readings(0), ["0", "1", "2"]);
 }
+
+/// What was told of one run, as (kind, from, to).
+fn told_of(net: &Net, run: [u8; 5]) -> Vec<(&'static str, u32, u32)> {
+    let told = net.subscribers[0].events.iter().filter_map(|event| match event {
+        Event::Missing(span) => Some(("missing", span)),
+        Event::Late(span) => Some(("late", span)),
+        Event::Lost(span) => Some(("lost", span)),
+        _ => None,
+    });
+    told.filter(|(_, span)| span.run == run).map(|(kind, span)| (kind, span.from, span.to)).collect()
+}
+
+/// A run of which everything is on its way still, and the next one, of which a reading has been delivered.
+fn overtaken(hands: &mut Hands, net: &mut Net) -> ([u8; 5], Vec<Vec<u8>>) {
+    let old = hands.all[0].begin_run();
+    let frames = (0..4).map(|n| hands.all[0].seal("t/a", format!("old {n}").as_bytes()).1).collect();
+    hands.all[0].begin_run();
+    hands.all[0].tick(net, Tick::default());
+    hands.all[0].send(net, "t/a", b"new");
+    net.settle();
+    assert_eq!(net.readings(0), ["new"]);
+    (old, frames)
+}
+
+#[test]
+fn what_was_parked_of_an_older_run_is_told_before_it_is_put_behind_a_later_ones_readings() {
+    let (mut net, mut hands) = pair();
+    let (old, frames) = overtaken(&mut hands, &mut net);
+    for frame in &frames[1..3] {
+        net.inject("t/a", frame.clone());
+    }
+    net.settle();
+    hands.all[0].tick(&mut net, Tick { older: 1, ..Tick::default() });
+    net.settle();
+    assert_eq!(net.readings(0), ["new", "old 1", "old 2"]);
+    assert_eq!(told_of(&net, old), [("missing", 0, 4), ("late", 1, 2), ("late", 2, 3)]);
+
+    // The rest is asked for as what is missing always is, and told once.
+    pass(&mut net, 3_000);
+    hands.run(&mut net, 3_000);
+    assert_eq!(net.readings(0), ["new", "old 1", "old 2", "old 0", "old 3"]);
+    assert_eq!(told_of(&net, old)[3..], [("late", 0, 1), ("late", 3, 4)]);
+    assert_eq!(net.subscribers[0].engine.counters().missing, 0);
+}
+
+#[test]
+fn what_comes_of_an_older_run_within_the_grace_is_told_too_also_after_a_restart() {
+    for restart in [false, true] {
+        let (mut net, mut hands) = pair();
+        let (old, frames) = overtaken(&mut hands, &mut net);
+        // Opened behind the later one, and of a topic that it shares with it.
+        hands.all[0].tick(&mut net, Tick { older: 1, ..Tick::default() });
+        net.settle();
+        if restart {
+            net.crash_subscriber(0, &key(2));
+            hands.run(&mut net, 1_500);
+        }
+        for frame in frames {
+            net.inject("t/a", frame);
+        }
+        net.settle();
+        assert_eq!(net.readings(0).len(), if restart { 4 } else { 5 });
+        let late = (0..4).map(|n| ("late", n, n + 1));
+        assert_eq!(told_of(&net, old), [("missing", 0, 4)].into_iter().chain(late).collect::<Vec<_>>());
+        // In its turn within a later run: nothing to tell.
+        hands.all[0].send(&mut net, "t/a", b"newer");
+        hands.run(&mut net, 5_000);
+        assert_eq!(net.subscribers[0].engine.counters().missing, 0);
+        assert_eq!(told_of(&net, hands.all[0].runs.last().unwrap().number), []);
+    }
+}
+
+#[test]
+fn an_older_run_whose_topic_no_later_one_has_used_is_not_late() {
+    let (mut net, mut hands) = pair();
+    let old = hands.all[0].begin_run();
+    let frame = hands.all[0].seal("t/b", b"old").1;
+    hands.all[0].begin_run();
+    hands.all[0].tick(&mut net, Tick::default());
+    hands.all[0].send(&mut net, "t/a", b"new");
+    net.inject("t/b", frame);
+    net.settle();
+    hands.all[0].tick(&mut net, Tick { older: 1, ..Tick::default() });
+    net.settle();
+    assert_eq!(net.readings(0), ["new", "old"]);
+    assert_eq!(told_of(&net, old), []);
+}
