@@ -11,7 +11,9 @@ use p256::{PublicKey, SecretKey};
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
-use crate::primitives::{InvalidPoint, POINT_LEN, diffie_hellman, parse_point, point_bytes, sha256, sha256_prefix};
+use crate::primitives::{
+    InvalidPoint, POINT_LEN, diffie_hellman, parse_point, point_bytes, public_key, sha256, sha256_prefix,
+};
 
 const SSH_TYPE: &str = "ecdsa-sha2-nistp256";
 const SSH_CURVE: &str = "nistp256";
@@ -38,7 +40,7 @@ impl IdentityKey {
     }
 
     fn from_secret(secret: SecretKey) -> Self {
-        let public = IdentityPublic::from_point(secret.public_key());
+        let public = IdentityPublic::from_point(public_key(&secret));
         Self { secret, public }
     }
 

@@ -3,15 +3,15 @@
 
 use std::fmt;
 
-use p256::ecdsa::signature::{Signer as _, Verifier as _};
-use p256::ecdsa::{Signature, SigningKey, VerifyingKey};
+use p256::PublicKey;
+use p256::ecdsa::SigningKey;
 use p256::elliptic_curve::Generate as _;
 use rand_core::CryptoRng;
 use zeroize::Zeroizing;
 
 use crate::identity::PeerId;
 use crate::kdf::{self, GenerationSecret, TrafficContext};
-use crate::primitives::{NotAuthentic, POINT_LEN, SIGNATURE_LEN, parse_point, point_bytes};
+use crate::primitives::{NotAuthentic, POINT_LEN, SIGNATURE_LEN, Verifier, parse_point, point_bytes, sign};
 use crate::wire::{Reader, WireError};
 
 const FLAG_SIGNED_FRAMES: u8 = 1;
@@ -135,7 +135,11 @@ impl StreamSecret {
 
     /// Whether a signature is this stream's.
     pub(crate) fn verifies(&self, message: &Signed<'_>, signature: &[u8; SIGNATURE_LEN]) -> bool {
-        StreamVerifier::from_key(*self.signing.verifying_key()).verify(self.publisher, message, signature).is_ok()
+        self.verifier().verify(self.publisher, message, signature).is_ok()
+    }
+
+    fn verifier(&self) -> StreamVerifier {
+        StreamVerifier::from_key(&self.signing.verifying_key().into())
     }
 
     /// The stream's id.
@@ -160,7 +164,7 @@ impl StreamSecret {
             signed_frames: self.signed_frames,
             generation: self.generation,
             secret: self.secret.clone(),
-            verifier: StreamVerifier::from_key(*self.signing.verifying_key()),
+            verifier: self.verifier(),
         }
     }
 
@@ -184,8 +188,7 @@ impl StreamSecret {
 
     /// ECDSA P-256 with SHA-256 (FIPS 186-5; deterministic, RFC 6979), `r ‖ s`.
     pub(crate) fn sign(&self, message: &Signed<'_>) -> [u8; SIGNATURE_LEN] {
-        let signature: Signature = self.signing.sign(&message.bytes(self.publisher));
-        signature.to_bytes().into()
+        sign(&self.signing, &message.bytes(self.publisher))
     }
 }
 
@@ -213,20 +216,27 @@ impl Signed<'_> {
 }
 
 /// The verification key of a stream.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct StreamVerifier {
     bytes: [u8; POINT_LEN],
-    key: VerifyingKey,
+    key: Verifier,
 }
 
+impl PartialEq for StreamVerifier {
+    fn eq(&self, other: &Self) -> bool {
+        self.bytes == other.bytes
+    }
+}
+
+impl Eq for StreamVerifier {}
+
 impl StreamVerifier {
-    fn from_key(key: VerifyingKey) -> Self {
-        Self { bytes: point_bytes(&key.into()), key }
+    fn from_key(key: &PublicKey) -> Self {
+        Self { bytes: point_bytes(key), key: Verifier::new(key) }
     }
 
     pub(crate) fn from_bytes(bytes: &[u8; POINT_LEN]) -> Result<Self, WireError> {
-        let point = parse_point(bytes).map_err(|_| WireError::Point)?;
-        Ok(Self::from_key(VerifyingKey::from(point)))
+        parse_point(bytes).map(|point| Self::from_key(&point)).map_err(|_| WireError::Point)
     }
 
     /// The 33 bytes of the point.
@@ -240,7 +250,6 @@ impl StreamVerifier {
         message: &Signed<'_>,
         signature: &[u8; SIGNATURE_LEN],
     ) -> Result<(), NotAuthentic> {
-        let signature = Signature::from_slice(signature).map_err(|_| NotAuthentic)?;
-        self.key.verify(&message.bytes(publisher), &signature).map_err(|_| NotAuthentic)
+        self.key.verify(&message.bytes(publisher), signature)
     }
 }

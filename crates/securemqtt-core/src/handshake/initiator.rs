@@ -8,7 +8,7 @@ use super::symmetric::SymmetricState;
 use super::{HandshakeError, SessionKeys};
 use crate::identity::{IdentityKey, IdentityPublic};
 use crate::kdf::RequestMacKey;
-use crate::primitives::{diffie_hellman, hmac16, parse_point, point_bytes};
+use crate::primitives::{diffie_hellman, hmac16, parse_point, point_bytes, public_key};
 use crate::stream::StreamGrant;
 use crate::wire::{Grant, GrantPayload, Hello, Request, RequestPayload, SUITE_1, Status};
 
@@ -85,7 +85,7 @@ pub fn start<R: CryptoRng + ?Sized>(input: &RequestInput<'_>, rng: &mut R) -> Re
     let mut symmetric = SymmetricState::new(&request, &Hello::hash(input.hello_bytes), publisher);
 
     let ephemeral = SecretKey::generate_from_rng(rng);
-    let e = point_bytes(&ephemeral.public_key());
+    let e = point_bytes(&public_key(&ephemeral));
     symmetric.mix_hash(&[&e]);
     request.extend_from_slice(&e);
 

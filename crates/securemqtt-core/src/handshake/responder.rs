@@ -8,7 +8,7 @@ use super::symmetric::SymmetricState;
 use super::{HandshakeError, SessionKeys};
 use crate::identity::{IdentityKey, IdentityPublic};
 use crate::kdf::{self, RequestMacKey};
-use crate::primitives::{diffie_hellman, hmac16, mac_eq, parse_point, point_bytes};
+use crate::primitives::{diffie_hellman, hmac16, mac_eq, parse_point, point_bytes, public_key};
 use crate::stream::StreamGrant;
 use crate::wire::{Grant, GrantPayload, Hello, Request, RequestPayload, Status};
 
@@ -113,7 +113,7 @@ impl VerifiedRequest {
         let mut grant = Grant::encode_header(self.symmetric.rid());
         self.symmetric.mix_hash(&[&grant]);
         let ephemeral = SecretKey::generate_from_rng(rng);
-        let e = point_bytes(&ephemeral.public_key());
+        let e = point_bytes(&public_key(&ephemeral));
         self.symmetric.mix_hash(&[&e]);
         grant.extend_from_slice(&e);
         self.symmetric.mix_key(&diffie_hellman(&ephemeral, &self.e));

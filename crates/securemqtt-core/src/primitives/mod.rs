@@ -1,15 +1,19 @@
 //! The cryptographic primitives of suite 1, one function each, headed by its formula.
 //!
 //! Everything else in this crate goes through these few functions, and so do the Wycheproof tests.
-//! No length of theirs depends on data from the network.
+//! No length of theirs depends on data from the network. Who does the work is a feature: RustCrypto, or AWS-LC.
 
-use aes_gcm::aead::{AeadInOut, KeyInit};
-use aes_gcm::{Aes128Gcm, Nonce, Tag};
-use hkdf::Hkdf;
-use hmac::{Hmac, Mac};
+#[cfg(feature = "aws-lc-rs")]
+#[path = "aws_lc.rs"]
+mod backend;
+#[cfg(not(feature = "aws-lc-rs"))]
+#[path = "rustcrypto.rs"]
+mod backend;
+
+use p256::ecdsa::signature::Signer as _;
+use p256::ecdsa::{Signature, SigningKey};
 use p256::elliptic_curve::sec1::ToSec1Point;
 use p256::{PublicKey, SecretKey};
-use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 use zeroize::{Zeroize, ZeroizeOnDrop, Zeroizing};
 
@@ -34,11 +38,7 @@ impl std::error::Error for NotAuthentic {}
 
 /// `SHA-256(part_0 ‖ part_1 ‖ …)` (FIPS 180-4): 32 bytes.
 pub fn sha256(parts: &[&[u8]]) -> [u8; 32] {
-    let mut hash = Sha256::new();
-    for part in parts {
-        hash.update(part);
-    }
-    hash.finalize().into()
+    backend::sha256(parts)
 }
 
 /// The first `N` bytes of [`sha256`]; `N` is at most 32.
@@ -50,12 +50,7 @@ pub fn sha256_prefix<const N: usize>(parts: &[&[u8]]) -> [u8; N] {
 
 /// `HMAC-SHA256(key, part_0 ‖ part_1 ‖ …)[..16]` (RFC 2104).
 pub fn hmac16(key: &[u8; 32], parts: &[&[u8]]) -> [u8; TAG_LEN] {
-    #[expect(clippy::expect_used, reason = "HMAC takes a key of any length (RFC 2104, section 3)")]
-    let mut mac = Hmac::<Sha256>::new_from_slice(key).expect("any key length");
-    for part in parts {
-        mac.update(part);
-    }
-    let full = mac.finalize().into_bytes();
+    let full = backend::hmac(key, parts);
     std::array::from_fn(|i| full[i])
 }
 
@@ -66,10 +61,7 @@ pub fn mac_eq(a: &[u8; TAG_LEN], b: &[u8; TAG_LEN]) -> bool {
 
 /// `HKDF-Extract(salt, ikm)` with SHA-256 (RFC 5869, section 2.2): a 32-byte pseudorandom key.
 pub fn hkdf_extract(salt: &[u8], ikm: &[u8]) -> Zeroizing<[u8; 32]> {
-    let (mut prk, _) = Hkdf::<Sha256>::extract(Some(salt), ikm);
-    let out = Zeroizing::new(prk.into());
-    prk.as_mut_slice().zeroize();
-    out
+    backend::hkdf_extract(salt, ikm)
 }
 
 /// `HKDF-Expand(prk, info_0 ‖ info_1 ‖ …, out.len())` with SHA-256 (RFC 5869, section 2.3).
@@ -77,8 +69,7 @@ pub fn hkdf_extract(salt: &[u8], ikm: &[u8]) -> Zeroizing<[u8; 32]> {
 /// # Errors
 /// [`TooLong`] for more than 8,160 bytes (255 blocks).
 pub fn hkdf_expand_into(prk: &[u8; 32], info: &[&[u8]], out: &mut [u8]) -> Result<(), TooLong> {
-    let hkdf = Hkdf::<Sha256>::from_prk(prk).map_err(|_| TooLong)?;
-    hkdf.expand_multi_info(info, out).map_err(|_| TooLong)
+    backend::hkdf_expand_into(prk, info, out)
 }
 
 /// More output than HKDF can give.
@@ -129,32 +120,59 @@ pub fn point_bytes(key: &PublicKey) -> [u8; POINT_LEN] {
 
 /// `DH(secret, point)`: the 32-byte x-coordinate (NIST SP 800-56A, section 5.7.1.2).
 pub fn diffie_hellman(secret: &SecretKey, point: &PublicKey) -> Zeroizing<[u8; 32]> {
-    let shared = secret.diffie_hellman(point);
-    Zeroizing::new((*shared.raw_secret_bytes()).into())
+    backend::diffie_hellman(secret, point)
+}
+
+/// The public half of a key: `secret · G`.
+pub fn public_key(secret: &SecretKey) -> PublicKey {
+    backend::public_key(secret)
+}
+
+/// ECDSA P-256 with SHA-256 (FIPS 186-5; deterministic, RFC 6979): `r ‖ s`, 64 bytes.
+pub fn sign(key: &SigningKey, message: &[u8]) -> [u8; SIGNATURE_LEN] {
+    let signature: Signature = key.sign(message);
+    signature.to_bytes().into()
+}
+
+/// What verifies an ECDSA P-256 signature with SHA-256 (FIPS 186-5).
+#[derive(Clone, Debug)]
+pub struct Verifier(backend::Verifier);
+
+impl Verifier {
+    /// For the signatures of this key.
+    pub fn new(key: &PublicKey) -> Self {
+        Self(backend::Verifier::new(key))
+    }
+
+    /// Verifies `r ‖ s`.
+    ///
+    /// # Errors
+    /// [`NotAuthentic`] when key, message or signature differ from those signed.
+    pub fn verify(&self, message: &[u8], signature: &[u8; SIGNATURE_LEN]) -> Result<(), NotAuthentic> {
+        self.0.verify(message, signature)
+    }
 }
 
 /// An AES-128-GCM key with its 12-byte base nonce (NIST SP 800-38D). The key schedule is expanded once;
 /// the nonce of message `seq` is `iv xor seq` as in TLS 1.3 (RFC 8446, section 5.3).
 pub struct AeadKey {
-    cipher: Aes128Gcm,
+    cipher: backend::Cipher,
     iv: [u8; 12],
 }
 
 impl AeadKey {
     /// From `key 16 ‖ iv 12`.
     pub fn new(key_iv: &[u8; 28]) -> Self {
-        let (key, iv) = key_iv.split_at(16);
-        #[expect(clippy::expect_used, reason = "split_at(16) yields 16 bytes")]
-        let cipher = Aes128Gcm::new_from_slice(key).expect("16 bytes");
-        Self { cipher, iv: std::array::from_fn(|i| iv[i]) }
+        let key = Zeroizing::new(std::array::from_fn(|i| key_iv[i]));
+        Self { cipher: backend::Cipher::new(&key), iv: std::array::from_fn(|i| key_iv[16 + i]) }
     }
 
-    fn nonce(&self, seq: u64) -> Nonce<aes_gcm::aead::consts::U12> {
+    fn nonce(&self, seq: u64) -> [u8; 12] {
         let mut nonce = self.iv;
         for (byte, s) in nonce[4..].iter_mut().zip(seq.to_be_bytes()) {
             *byte ^= s;
         }
-        nonce.into()
+        nonce
     }
 
     /// Encrypts `buffer[start..]` in place and appends the tag.
@@ -163,7 +181,7 @@ impl AeadKey {
     /// [`NotAuthentic`] beyond the length limit of GCM (2^36 − 32 bytes), never for a reading.
     pub fn seal(&self, seq: u64, aad: &[u8], buffer: &mut Vec<u8>, start: usize) -> Result<(), NotAuthentic> {
         let text = buffer.get_mut(start..).ok_or(NotAuthentic)?;
-        let tag = self.cipher.encrypt_inout_detached(&self.nonce(seq), aad, text.into()).map_err(|_| NotAuthentic)?;
+        let tag = self.cipher.encrypt(self.nonce(seq), aad, text)?;
         buffer.extend_from_slice(&tag);
         Ok(())
     }
@@ -173,13 +191,9 @@ impl AeadKey {
     /// # Errors
     /// [`NotAuthentic`] when key, nonce, associated data, ciphertext or tag differ from those sealed.
     pub fn open(&self, seq: u64, aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, NotAuthentic> {
-        let split = sealed.len().checked_sub(TAG_LEN).ok_or(NotAuthentic)?;
-        let (text, tag) = sealed.split_at(split);
-        let tag: Tag = Tag::try_from(tag).map_err(|_| NotAuthentic)?;
-        let mut plain = text.to_vec();
-        self.cipher
-            .decrypt_inout_detached(&self.nonce(seq), aad, plain.as_mut_slice().into(), &tag)
-            .map_err(|_| NotAuthentic)?;
+        let mut plain = sealed.to_vec();
+        let len = self.cipher.decrypt(self.nonce(seq), aad, &mut plain)?.len();
+        plain.truncate(len);
         Ok(plain)
     }
 }
@@ -190,7 +204,7 @@ impl Drop for AeadKey {
     }
 }
 
-// `Aes128Gcm` wipes itself with its feature `zeroize`; the base nonce is wiped above.
+// The cipher wipes itself; the base nonce is wiped above.
 impl ZeroizeOnDrop for AeadKey {}
 
 impl std::fmt::Debug for AeadKey {
