@@ -11,6 +11,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use securemqtt_core::Qos;
 
+use super::cork::Cork;
 use super::error::LinkError;
 use super::options::{BrokerOptions, MqttVersion};
 use super::outbox::Publish;
@@ -71,7 +72,12 @@ impl Default for Limits {
 }
 
 /// The sending half.
-pub(super) enum Sender {
+pub(super) struct Sender {
+    client: Client,
+    cork: Cork,
+}
+
+enum Client {
     V5(rumqttc_v5::AsyncClient),
     V4(rumqttc_v4::AsyncClient),
 }
@@ -91,44 +97,49 @@ pub(super) fn open(
     options: &BrokerOptions,
     tls: Option<&Arc<rustls::ClientConfig>>,
 ) -> Result<(Sender, Poller), LinkError> {
-    match options.version {
+    let cork = Cork::default();
+    let (client, poller) = match options.version {
         MqttVersion::V5 => {
-            v5::open(options, tls).map(|(client, events)| (Sender::V5(client), Poller::V5(Box::new(events))))
+            let (client, events) = v5::open(options, tls, &cork)?;
+            (Client::V5(client), Poller::V5(Box::new(events)))
         }
         MqttVersion::V311 => {
-            v4::open(options, tls).map(|(client, events)| (Sender::V4(client), Poller::V4(Box::new(events))))
+            let (client, events) = v4::open(options, tls, &cork)?;
+            (Client::V4(client), Poller::V4(Box::new(events)))
         }
-    }
+    };
+    Ok((Sender { client, cork }, poller))
 }
 
 impl Sender {
     pub(super) fn publish(&self, publish: &Publish) -> Result<(), Rejected> {
-        match self {
-            Self::V5(client) => v5::publish(client, publish),
-            Self::V4(client) => v4::publish(client, publish),
+        match &self.client {
+            Client::V5(client) => v5::publish(client, publish),
+            Client::V4(client) => v4::publish(client, publish),
         }
     }
 
     pub(super) fn subscribe(&self, filters: &[(String, Qos)]) -> Result<(), Rejected> {
-        match self {
-            Self::V5(client) => v5::subscribe(client, filters),
-            Self::V4(client) => v4::subscribe(client, filters),
+        match &self.client {
+            Client::V5(client) => v5::subscribe(client, filters),
+            Client::V4(client) => v4::subscribe(client, filters),
         }
     }
 
     /// Acknowledges a message of this connection.
     pub(super) fn acknowledge(&self, id: PacketId) {
-        match self {
-            Self::V5(client) => v5::acknowledge(client, id),
-            Self::V4(client) => v4::acknowledge(client, id),
+        match &self.client {
+            Client::V5(client) => v5::acknowledge(client, id),
+            Client::V4(client) => v4::acknowledge(client, id),
         }
     }
 
     /// DISCONNECT, at once or after the acknowledgements and publishes before it, for at most `patience`.
     pub(super) fn disconnect(&self, patience: Option<Duration>) {
-        match self {
-            Self::V5(client) => v5::disconnect(client, patience),
-            Self::V4(client) => v4::disconnect(client, patience),
+        self.cork.pull();
+        match &self.client {
+            Client::V5(client) => v5::disconnect(client, patience),
+            Client::V4(client) => v4::disconnect(client, patience),
         }
     }
 }
@@ -138,6 +149,14 @@ impl Poller {
         match self {
             Self::V5(events) => v5::next(events, options).await,
             Self::V4(events) => v4::next(events, options).await,
+        }
+    }
+
+    /// What the last poll brought besides: taken without another poll.
+    pub(super) fn ready(&mut self) -> Option<Report> {
+        match self {
+            Self::V5(events) => v5::ready(events),
+            Self::V4(events) => v4::ready(events),
         }
     }
 }

@@ -39,6 +39,8 @@ pub(super) struct Driver {
     pub(super) backlog: VecDeque<LinkEvent>,
     pub(super) outbox: Outbox,
     pub(super) tally: Tally,
+    /// Publishes that are done, and were not told of.
+    freed: usize,
     pub(super) taken: Vec<Publish>,
     /// Subscriptions asked for while there was no connection.
     pub(super) asked: Vec<Vec<(String, Qos)>>,
@@ -70,6 +72,7 @@ impl Driver {
             backlog: VecDeque::new(),
             outbox: Outbox::default(),
             tally: Tally::default(),
+            freed: 0,
             taken: Vec::with_capacity(TAKE),
             asked: Vec::new(),
             connections: 0,
@@ -127,9 +130,18 @@ impl Driver {
         }
     }
 
+    /// A publish is done with; [`Driver::tell_done`] says so.
     pub(super) fn done(&mut self, ticket: u64) {
-        self.tally.done(ticket, &self.shared.progress);
-        self.shared.window.add_permits(1);
+        self.tally.done(ticket);
+        self.freed += 1;
+    }
+
+    /// Tells whoever waits, once for all publishes that are done since: a wake for each would cost more than they do.
+    pub(super) fn tell_done(&mut self) {
+        if self.freed > 0 {
+            self.tally.tell(&self.shared.progress);
+            self.shared.window.add_permits(std::mem::take(&mut self.freed));
+        }
     }
 
     /// Sends an event, or keeps it until there is room; in order.
@@ -166,6 +178,7 @@ impl Driver {
         for ticket in self.outbox.connection_lost() {
             self.done(ticket);
         }
+        self.tell_done();
     }
 
     /// Sees the pattern in connections that are accepted and at once closed. One that lasted longer breaks it; an attempt

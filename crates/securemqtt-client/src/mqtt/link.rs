@@ -178,7 +178,7 @@ impl Link {
     /// If the topic is impossible, the packet larger than the broker takes, or the link has ended: why it has.
     pub async fn publish(
         &self,
-        topic: impl Into<String>,
+        topic: impl Into<Arc<str>>,
         payload: impl Into<Bytes>,
         qos: Qos,
         retain: bool,
@@ -195,7 +195,7 @@ impl Link {
     /// As [`Link::publish`], or if there is no room.
     pub fn try_publish(
         &self,
-        topic: impl Into<String>,
+        topic: impl Into<Arc<str>>,
         payload: impl Into<Bytes>,
         qos: Qos,
         retain: bool,
@@ -227,7 +227,7 @@ impl Link {
         Ok(())
     }
 
-    fn hand_in(&self, topic: String, payload: Bytes, qos: Qos, retain: bool) -> Result<Ticket, LinkError> {
+    fn hand_in(&self, topic: Arc<str>, payload: Bytes, qos: Qos, retain: bool) -> Result<Ticket, LinkError> {
         let ticket = self.shared.next_ticket.fetch_add(1, Ordering::AcqRel);
         let expiry = expiry(&topic, &payload);
         self.publishes

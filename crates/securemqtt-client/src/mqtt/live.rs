@@ -19,7 +19,7 @@ use super::outbox::Publish;
 const DISCONNECT_WITHIN: Duration = Duration::from_secs(4);
 const DISCONNECT_PATIENCE: Duration = Duration::from_secs(2);
 /// Publishes taken from the channel at once.
-pub(super) const TAKE: usize = 64;
+pub(super) const TAKE: usize = 256;
 
 /// How a connection ended.
 pub(super) enum Ending {
@@ -71,6 +71,7 @@ impl Driver {
         let options = self.options.clone();
         let mut deadline = pin!(sleep(Duration::MAX));
         loop {
+            self.tell_done();
             let report = {
                 // Dropped half-way, a poll could lose what it had already read: it is kept until it is done.
                 let mut poll = pin!(poller.next(&options));
@@ -79,7 +80,7 @@ impl Driver {
                     tokio::select! {
                         biased;
                         command = self.commands.recv(), if !live.closing => {
-                            if self.command(command, live).is_stop() {
+                            if self.take_commands(command, live).is_stop() {
                                 if live.connected.is_none() {
                                     return Ending::Stopped;
                                 }
@@ -97,6 +98,7 @@ impl Driver {
                                 self.close(live);
                                 deadline.as_mut().reset(Instant::now() + DISCONNECT_WITHIN);
                             }
+                            self.tell_done();
                         }
                         report = &mut poll, if may_read => break report,
                         () = self.shared.room.notified(), if !may_read => {}
@@ -106,7 +108,14 @@ impl Driver {
             };
             match report {
                 Ok(Report::Closed) => return Ending::Stopped,
-                Ok(report) => self.report(report, live),
+                Ok(report) => {
+                    self.report(report, live);
+                    while self.has_room()
+                        && let Some(report) = poller.ready()
+                    {
+                        self.report(report, live);
+                    }
+                }
                 Err(_) if live.closing => return Ending::Stopped,
                 Err(error) => return Ending::Lost(error),
             }
@@ -124,6 +133,21 @@ impl Driver {
 
     fn has_room(&self) -> bool {
         self.backlog.is_empty() && self.shared.queued_bytes.load(Ordering::Acquire) <= MAX_QUEUED_BYTES
+    }
+
+    /// A command, and those behind it: acknowledgements come by the hundred.
+    fn take_commands(&mut self, first: Option<Command>, live: &mut Live) -> Flow {
+        let mut next = first;
+        loop {
+            if self.command(next, live).is_stop() {
+                return Flow::Stop;
+            }
+            match self.commands.try_recv() {
+                Ok(command) => next = Some(command),
+                // That all links are gone is told by the next `recv`.
+                Err(_) => return Flow::Continue,
+            }
+        }
     }
 
     fn command(&mut self, command: Option<Command>, live: &mut Live) -> Flow {
@@ -157,14 +181,12 @@ impl Driver {
         let mut taken = std::mem::take(&mut self.taken);
         self.outbox.push(&mut taken);
         self.taken = taken;
-        while let Ok(command) = self.commands.try_recv() {
-            if self.command(Some(command), live).is_stop() {
-                self.hand_over(live);
-                return Flow::Stop;
-            }
+        let mut flow = Flow::Continue;
+        if let Ok(command) = self.commands.try_recv() {
+            flow = self.take_commands(Some(command), live);
         }
         self.hand_over(live);
-        Flow::Continue
+        flow
     }
 
     fn hand_over(&mut self, live: &Live) {
@@ -179,7 +201,7 @@ impl Driver {
 
     pub(super) fn refused(&mut self, publish: Publish, reason: String) {
         self.done(publish.ticket);
-        self.emit(LinkEvent::PublishRefused { topic: publish.topic, payload: publish.payload, reason });
+        self.emit(LinkEvent::PublishRefused { topic: publish.topic.to_string(), payload: publish.payload, reason });
     }
 
     fn report(&mut self, report: Report, live: &mut Live) {

@@ -6,6 +6,7 @@
 
 mod backoff;
 mod connection;
+mod cork;
 mod driver;
 mod error;
 mod link;

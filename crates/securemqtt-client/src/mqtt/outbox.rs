@@ -6,6 +6,7 @@
 //! ```
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use bytes::Bytes;
@@ -18,7 +19,7 @@ use super::connection::PacketId;
 #[derive(Clone, Debug)]
 pub(super) struct Publish {
     pub(super) ticket: u64,
-    pub(super) topic: String,
+    pub(super) topic: Arc<str>,
     pub(super) payload: Bytes,
     pub(super) qos: Qos,
     pub(super) retain: bool,
@@ -182,7 +183,7 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn done(&mut self, ticket: u64, progress: &Progress) {
+    pub(super) fn done(&mut self, ticket: u64) {
         let Some(index) = ticket.checked_sub(self.base).and_then(|index| usize::try_from(index).ok()) else {
             return;
         };
@@ -195,6 +196,12 @@ impl Tally {
                 self.done.pop_front();
                 self.base += 1;
             }
+        }
+    }
+
+    /// Moves the mark.
+    pub(super) fn tell(&self, progress: &Progress) {
+        if progress.mark() < self.base {
             progress.advance(self.base);
         }
     }
@@ -247,12 +254,15 @@ mod tests {
     #[test]
     fn the_mark_is_the_lowest_ticket_not_done() {
         let (mut tally, progress) = (Tally::default(), Progress::default());
-        tally.done(1, &progress);
-        tally.done(2, &progress);
-        assert_eq!(progress.mark(), 0);
-        tally.done(0, &progress);
-        assert_eq!(progress.mark(), 3);
-        tally.done(0, &progress);
-        assert_eq!(progress.mark(), 3);
+        let mut mark = |done: &[u64]| {
+            for ticket in done {
+                tally.done(*ticket);
+            }
+            tally.tell(&progress);
+            progress.mark()
+        };
+        assert_eq!(mark(&[1, 2]), 0);
+        assert_eq!(mark(&[0]), 3);
+        assert_eq!(mark(&[0]), 3);
     }
 }

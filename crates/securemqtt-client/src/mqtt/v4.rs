@@ -11,6 +11,7 @@ use rumqttc_v4::{
 use securemqtt_core::Qos;
 
 use super::connection::{Limits, MAX_PACKET_SIZE, PacketId, Received, Rejected, Report};
+use super::cork::Cork;
 use super::error::LinkError;
 use super::options::{BrokerAddress, BrokerOptions};
 use super::outbox::Publish;
@@ -18,8 +19,9 @@ use super::outbox::Publish;
 pub(super) fn open(
     options: &BrokerOptions,
     tls: Option<&Arc<rustls::ClientConfig>>,
+    cork: &Cork,
 ) -> Result<(AsyncClient, EventLoop), LinkError> {
-    let mut mqtt = target(options, tls)?;
+    let mut mqtt = target(options, tls, cork)?;
     mqtt.set_keep_alive(u16::try_from(options.keep_alive.as_secs()).unwrap_or(u16::MAX));
     mqtt.set_ack_mode(AckMode::Manual);
     mqtt.set_clean_session(options.clean_start);
@@ -52,7 +54,11 @@ fn to_usize(size: u32) -> usize {
     usize::try_from(size).unwrap_or(usize::MAX)
 }
 
-fn target(options: &BrokerOptions, tls: Option<&Arc<rustls::ClientConfig>>) -> Result<MqttOptions, LinkError> {
+fn target(
+    options: &BrokerOptions,
+    tls: Option<&Arc<rustls::ClientConfig>>,
+    cork: &Cork,
+) -> Result<MqttOptions, LinkError> {
     let id = options.client_id.clone();
     let secure = || {
         tls.map(|config| TlsConfiguration::Rustls(Arc::clone(config)))
@@ -65,7 +71,7 @@ fn target(options: &BrokerOptions, tls: Option<&Arc<rustls::ClientConfig>>) -> R
             if *tls {
                 mqtt.set_transport(Transport::tls_with_config(secure()?));
             }
-            dial(&mut mqtt, host, *port);
+            dial(&mut mqtt, host, *port, cork);
             mqtt
         }
         BrokerAddress::WebSocket { tls: true, .. } => {
@@ -78,25 +84,17 @@ fn target(options: &BrokerOptions, tls: Option<&Arc<rustls::ClientConfig>>) -> R
     })
 }
 
-/// rumqttc joins host and port with a colon, which an IPv6 address does not survive.
-fn dial(mqtt: &mut MqttOptions, host: &str, port: u16) {
-    if host.contains(':') {
-        let host = host.to_owned();
-        mqtt.set_socket_connector(move |_, _| {
-            let host = host.clone();
-            async move {
-                let stream = tokio::net::TcpStream::connect((host.as_str(), port)).await?;
-                stream.set_nodelay(true)?;
-                Ok(stream)
-            }
-        });
-    }
+/// Our own socket: it gathers what is written. And rumqttc joins host and port with a colon, which an IPv6 address does
+/// not survive.
+fn dial(mqtt: &mut MqttOptions, host: &str, port: u16, cork: &Cork) {
+    let (host, cork) = (host.to_owned(), cork.clone());
+    mqtt.set_socket_connector(move |_, _| cork.clone().connect(host.clone(), port));
 }
 
 /// MQTT 3.1.1 knows no expiry.
 pub(super) fn publish(client: &AsyncClient, publish: &Publish) -> Result<(), Rejected> {
     let options = PublishOptions::new(to_qos(publish.qos)).retain(publish.retain);
-    client.try_publish(publish.topic.as_str(), publish.payload.clone(), options).map_err(|_| Rejected)
+    client.try_publish(&*publish.topic, publish.payload.clone(), options).map_err(|_| Rejected)
 }
 
 pub(super) fn subscribe(client: &AsyncClient, filters: &[(String, Qos)]) -> Result<(), Rejected> {
@@ -119,14 +117,25 @@ pub(super) fn disconnect(client: &AsyncClient, patience: Option<Duration>) {
 pub(super) async fn next(events: &mut EventLoop, options: &BrokerOptions) -> Result<Report, LinkError> {
     loop {
         let report = match events.poll().await {
-            Ok(Event::Incoming(packet)) => incoming(packet),
-            Ok(Event::Outgoing(packet)) => outgoing(&packet),
+            Ok(event) => report(event),
             Err(ConnectionError::RequestsDone | ConnectionError::DisconnectTimeout) => Some(Report::Closed),
             Err(error) => return Err(fault(&error, options)),
         };
         if let Some(report) = report {
             return Ok(report);
         }
+    }
+}
+
+/// What the last poll brought besides.
+pub(super) fn ready(events: &mut EventLoop) -> Option<Report> {
+    std::iter::from_fn(|| events.state.events.pop_front()).find_map(report)
+}
+
+fn report(event: Event) -> Option<Report> {
+    match event {
+        Event::Incoming(packet) => incoming(packet),
+        Event::Outgoing(packet) => outgoing(&packet),
     }
 }
 

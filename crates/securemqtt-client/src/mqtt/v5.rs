@@ -14,6 +14,7 @@ use rumqttc_v5::{
 use securemqtt_core::Qos;
 
 use super::connection::{Limits, MAX_PACKET_SIZE, PacketId, Received, Rejected, Report};
+use super::cork::Cork;
 use super::error::LinkError;
 use super::options::{BrokerAddress, BrokerOptions};
 use super::outbox::Publish;
@@ -25,8 +26,9 @@ const PACKET_TOO_LARGE: u8 = 0x95;
 pub(super) fn open(
     options: &BrokerOptions,
     tls: Option<&Arc<rustls::ClientConfig>>,
+    cork: &Cork,
 ) -> Result<(AsyncClient, EventLoop), LinkError> {
-    let mut mqtt = target(options, tls)?;
+    let mut mqtt = target(options, tls, cork)?;
     let mut network = NetworkOptions::new();
     network.set_tcp_nodelay(true);
     mqtt.set_network_options(network);
@@ -58,7 +60,11 @@ pub(super) fn open(
     AsyncClient::builder(mqtt).unbounded().try_build().map_err(|error| LinkError::config(error.to_string()))
 }
 
-fn target(options: &BrokerOptions, tls: Option<&Arc<rustls::ClientConfig>>) -> Result<MqttOptions, LinkError> {
+fn target(
+    options: &BrokerOptions,
+    tls: Option<&Arc<rustls::ClientConfig>>,
+    cork: &Cork,
+) -> Result<MqttOptions, LinkError> {
     let id = options.client_id.clone();
     let secure = || {
         tls.map(|config| TlsConfiguration::Rustls(Arc::clone(config)))
@@ -71,7 +77,7 @@ fn target(options: &BrokerOptions, tls: Option<&Arc<rustls::ClientConfig>>) -> R
             if *tls {
                 mqtt.set_transport(Transport::tls_with_config(secure()?));
             }
-            dial(&mut mqtt, host, *port);
+            dial(&mut mqtt, host, *port, cork);
             mqtt
         }
         BrokerAddress::WebSocket { tls: true, .. } => {
@@ -84,19 +90,11 @@ fn target(options: &BrokerOptions, tls: Option<&Arc<rustls::ClientConfig>>) -> R
     })
 }
 
-/// rumqttc joins host and port with a colon, which an IPv6 address does not survive.
-fn dial(mqtt: &mut MqttOptions, host: &str, port: u16) {
-    if host.contains(':') {
-        let host = host.to_owned();
-        mqtt.set_socket_connector(move |_, _| {
-            let host = host.clone();
-            async move {
-                let stream = tokio::net::TcpStream::connect((host.as_str(), port)).await?;
-                stream.set_nodelay(true)?;
-                Ok(stream)
-            }
-        });
-    }
+/// Our own socket: it gathers what is written. And rumqttc joins host and port with a colon, which an IPv6 address does
+/// not survive.
+fn dial(mqtt: &mut MqttOptions, host: &str, port: u16, cork: &Cork) {
+    let (host, cork) = (host.to_owned(), cork.clone());
+    mqtt.set_socket_connector(move |_, _| cork.clone().connect(host.clone(), port));
 }
 
 pub(super) fn publish(client: &AsyncClient, publish: &Publish) -> Result<(), Rejected> {
@@ -105,7 +103,7 @@ pub(super) fn publish(client: &AsyncClient, publish: &Publish) -> Result<(), Rej
         options = options
             .properties(PublishProperties { message_expiry_interval: publish.expiry, ..PublishProperties::default() });
     }
-    client.try_publish(publish.topic.as_str(), publish.payload.clone(), options).map_err(|_| Rejected)
+    client.try_publish(&*publish.topic, publish.payload.clone(), options).map_err(|_| Rejected)
 }
 
 pub(super) fn subscribe(client: &AsyncClient, filters: &[(String, Qos)]) -> Result<(), Rejected> {
@@ -128,9 +126,7 @@ pub(super) fn disconnect(client: &AsyncClient, patience: Option<Duration>) {
 pub(super) async fn next(events: &mut EventLoop, options: &BrokerOptions) -> Result<Report, LinkError> {
     loop {
         let report = match events.poll().await {
-            Ok(Event::Incoming(packet)) => incoming(packet),
-            Ok(Event::Outgoing(packet)) => outgoing(&packet),
-            Ok(Event::Auth(_)) => None,
+            Ok(event) => report(event),
             Err(ConnectionError::RequestsDone | ConnectionError::DisconnectTimeout) => Some(Report::Closed),
             Err(error) => return Err(fault(&error, options)),
         };
@@ -141,6 +137,19 @@ pub(super) async fn next(events: &mut EventLoop, options: &BrokerOptions) -> Res
             }
             return Ok(report);
         }
+    }
+}
+
+/// What the last poll brought besides. CONNACK is never among it.
+pub(super) fn ready(events: &mut EventLoop) -> Option<Report> {
+    std::iter::from_fn(|| events.state.events.pop_front()).find_map(report)
+}
+
+fn report(event: Event) -> Option<Report> {
+    match event {
+        Event::Incoming(packet) => incoming(packet),
+        Event::Outgoing(packet) => outgoing(&packet),
+        Event::Auth(_) => None,
     }
 }
 
