@@ -13,6 +13,9 @@ pub(crate) fn rng() -> OsRng {
     UnwrapErr(SysRng)
 }
 
+/// Ten years: no program runs for longer, and every clock can express it.
+const FAR_MS: u64 = 10 * 365 * 24 * 3_600_000;
+
 /// A monotonic clock that starts with the driver, beside the calendar's.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Clock {
@@ -31,9 +34,7 @@ impl Clock {
 
     /// The moment of a monotonic time; far away where it cannot be expressed.
     pub(crate) fn instant(&self, mono_ms: u64) -> Instant {
-        let day = 24 * 3_600_000;
-        let ahead = millis(self.start.elapsed()) + day;
-        self.start + Duration::from_millis(mono_ms.min(ahead))
+        self.start + Duration::from_millis(mono_ms.min(FAR_MS))
     }
 }
 

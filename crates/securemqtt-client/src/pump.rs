@@ -1,9 +1,11 @@
 //! What both drivers do with the link: send what the engine wants sent, wait for what comes, wake when it is due.
 
 use std::collections::VecDeque;
+use std::pin::Pin;
 use std::time::Instant;
 
 use securemqtt_core::{Outgoing, Qos};
+use tokio::time::Sleep;
 
 use crate::error::ClientError;
 use crate::mqtt::{BrokerOptions, Link, LinkError, LinkErrorKind, LinkEvent, LinkEvents};
@@ -26,12 +28,20 @@ pub(crate) struct Pump {
     events: LinkEvents,
     outbox: VecDeque<Outgoing>,
     connected: bool,
+    /// One timer for all waits: the moment is mostly the same.
+    due: Pin<Box<Sleep>>,
 }
 
 impl Pump {
     pub(crate) fn start(options: BrokerOptions) -> Result<Self, ClientError> {
         let (link, events) = Link::start(options)?;
-        Ok(Self { link, events, outbox: VecDeque::new(), connected: false })
+        Ok(Self {
+            link,
+            events,
+            outbox: VecDeque::new(),
+            connected: false,
+            due: Box::pin(tokio::time::sleep_until(Instant::now().into())),
+        })
     }
 
     /// Subscribes at QoS 1; while there is no connection the next one subscribes to everything anyway.
@@ -52,12 +62,15 @@ impl Pump {
 
     /// Waits for the next thing. Safe to be cancelled: nothing is lost.
     pub(crate) async fn wake(&mut self, due: Instant) -> Result<Wake, ClientError> {
+        if self.due.deadline() != due.into() {
+            self.due.as_mut().reset(due.into());
+        }
         loop {
             let Some(message) = self.outbox.front() else {
                 return Ok(tokio::select! {
                     biased;
                     event = self.events.next() => self.note(event),
-                    () = tokio::time::sleep_until(due.into()) => Wake::Due,
+                    () = &mut self.due => Wake::Due,
                 });
             };
             let publish =
@@ -69,7 +82,7 @@ impl Pump {
                     tolerate(sent.map(drop))?;
                 }
                 event = self.events.next() => return Ok(self.note(event)),
-                () = tokio::time::sleep_until(due.into()) => return Ok(Wake::Due),
+                () = &mut self.due => return Ok(Wake::Due),
             }
         }
     }

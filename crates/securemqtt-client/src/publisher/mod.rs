@@ -23,7 +23,7 @@ use zeroize::Zeroizing;
 
 use crate::clock::{Clock, OsRng, rng};
 use crate::error::ClientError;
-use crate::mqtt::{BrokerOptions, LinkError, LinkEvent};
+use crate::mqtt::{BrokerOptions, Link, LinkError, LinkEvent};
 use crate::notice::{Notice, Trouble};
 use crate::pump::{Pump, Wake};
 use crate::state::{Loaded, PeersFile, StateError, Store};
@@ -95,7 +95,7 @@ pub struct Publisher {
     gate: Gate,
     backlog: Backlog,
     reading: Option<Reading>,
-    read_not_before: Instant,
+    read_not_before: Option<Instant>,
     when_full: WhenFull,
     spools: bool,
     /// Whether the program waits for room, or for what is under way to end.
@@ -135,7 +135,7 @@ impl Publisher {
             gate: Gate::new(store),
             backlog,
             reading: None,
-            read_not_before: Instant::now(),
+            read_not_before: None,
             when_full: settings.when_full,
             spools,
             waits: false,
@@ -172,15 +172,15 @@ impl Publisher {
                 return Ok(Notice::Moved);
             }
             let due = self.clock.instant(self.engine.next_poll_ms()).min(self.peers.next_look());
-            let link = self.pump.link.clone();
             let is_stopped = self.backlog.front().is_some() && self.pump.is_connected();
             let waits_for_acks = (self.waits || self.watches) && self.backlog.is_under_way();
+            let link = (is_stopped || waits_for_acks).then(|| self.pump.link.clone());
             tokio::select! {
                 biased;
                 event = self.gate.store.event() => self.stored(event),
                 (wanted, read) = read(&mut self.reading) => self.was_read(wanted, read)?,
-                () = link.acknowledged_beyond(mark), if waits_for_acks => {}
-                () = link.room(), if is_stopped && self.pump.is_idle() => {}
+                () = acknowledged_beyond(mark, link.as_ref()), if waits_for_acks => {}
+                () = room(link.as_ref()), if is_stopped && self.pump.is_idle() => {}
                 wake = self.pump.wake(due) => {
                     let wake = wake?;
                     self.take(wake)?;
@@ -279,5 +279,17 @@ async fn read(reading: &mut Option<Reading>) -> (Wanted, Result<Option<Zeroizing
             done
         }
         None => std::future::pending().await,
+    }
+}
+
+async fn acknowledged_beyond(mark: u64, link: Option<&Link>) {
+    if let Some(link) = link {
+        link.acknowledged_beyond(mark).await;
+    }
+}
+
+async fn room(link: Option<&Link>) {
+    if let Some(link) = link {
+        link.room().await;
     }
 }

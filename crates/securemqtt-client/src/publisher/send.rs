@@ -117,7 +117,8 @@ impl Publisher {
             && self.pump.link.has_room()
             && let Some(frame) = self.backlog.front()
         {
-            let sent = self.pump.link.try_publish(&*frame.topic, frame.payload.clone(), frame.qos, frame.retain);
+            let sent =
+                self.pump.link.try_publish(Arc::clone(&frame.topic), frame.payload.clone(), frame.qos, frame.retain);
             let ticket = match sent {
                 Ok(ticket) => Some(ticket),
                 // It was taken when it was sealed; this broker does not take it.
@@ -142,26 +143,41 @@ impl Publisher {
 
     /// Reads from the spool what is next, one piece at a time.
     fn read_on(&mut self) {
-        if self.reading.is_some() || !self.pump.is_connected() || Instant::now() < self.read_not_before {
+        if self.reading.is_some() || !self.pump.is_connected() || self.is_reading_put_off() {
             return;
         }
-        let (first, last) = self.engine.segments();
-        if self.backlog.front().is_none() && self.gate.frames().0 == 0 {
-            if let Some(behind) =
-                self.backlog.behind.filter(|behind| *behind > last || self.engine.first_unacknowledged().is_none())
-            {
-                tracing::debug!(behind, "everything that waited on disk is on its way");
-                self.backlog.behind = None;
-            }
-            if self.backlog.behind.is_none() {
-                self.engine.all_handed_over(self.clock.now(), &mut self.out);
-                if !self.out.send.is_empty() {
-                    self.settle();
-                }
+        self.note_all_handed_over();
+        self.backlog.forget_below(self.engine.segments().0);
+        if let Some(wanted) = self.backlog.next_wanted() {
+            self.fetch(wanted);
+        }
+    }
+
+    fn is_reading_put_off(&self) -> bool {
+        self.read_not_before.is_some_and(|moment| Instant::now() < moment)
+    }
+
+    /// Where nothing waits, in memory or on disk, everything is on its way.
+    fn note_all_handed_over(&mut self) {
+        if self.backlog.front().is_some() || self.gate.frames().0 > 0 {
+            return;
+        }
+        let (_, last) = self.engine.segments();
+        if let Some(behind) =
+            self.backlog.behind.filter(|behind| *behind > last || self.engine.first_unacknowledged().is_none())
+        {
+            tracing::debug!(behind, "everything that waited on disk is on its way");
+            self.backlog.behind = None;
+        }
+        if self.backlog.behind.is_none() {
+            self.engine.all_handed_over(self.clock.now(), &mut self.out);
+            if !self.out.send.is_empty() {
+                self.settle();
             }
         }
-        self.backlog.forget_below(first);
-        let Some(wanted) = self.backlog.next_wanted() else { return };
+    }
+
+    fn fetch(&mut self, wanted: Wanted) {
         let number = match wanted {
             Wanted::Segment(number) => number,
             Wanted::Again(resend) => resend.segment,
@@ -174,7 +190,7 @@ impl Publisher {
                 return;
             }
         }
-        if number == last {
+        if number == self.engine.segments().1 {
             // It may still grow: what is read of it must be all.
             self.engine.close_segment();
         }
@@ -199,7 +215,7 @@ impl Publisher {
             // The disk has trouble, of which the store tells: again later, and whoever lacks something asks again.
             Err(why) => {
                 tracing::warn!("the spool cannot be read: {why}");
-                self.read_not_before = Instant::now() + READ_AGAIN;
+                self.read_not_before = Some(Instant::now() + READ_AGAIN);
             }
         }
         Ok(())
