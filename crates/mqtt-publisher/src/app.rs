@@ -31,6 +31,8 @@ use crate::input::{self, Input, Item, Source};
 
 /// How long the end waits for a broker that takes nothing, and a signal for one that does.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// Readings that are taken before anything else is listened to.
+const MAX_AT_ONCE: usize = 64;
 /// How long the last tick, and what waits for us, may take.
 const GOODBYE: Duration = Duration::from_secs(3);
 
@@ -42,7 +44,8 @@ pub(crate) fn run(cli: &Cli) -> Outcome<Exit> {
     // What is wrong with the input is said before anything else happens.
     let source = cli.readings.input().open(cli.readings.raw)?;
     let start = Start::new(Role::Publisher, &cli.state, &cli.trust, &cli.broker)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    // One thread: what is published goes to the connection without waking another. The disk and the input have their own.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     // A run is large: it goes on the heap.
     let exit = runtime.block_on(async { Box::pin(App::new(cli, start, source).await?.run()).await });
     // The input's thread may still be waiting for its next line.
@@ -156,10 +159,28 @@ impl<'a> App<'a> {
                 () = self.batch.due(), if is_ready => self.send()?,
                 item = next_item(&mut self.input), if is_ready => match item {
                     None => return Ok(false),
-                    Some(item) => if self.take(item?)? { self.send()? },
+                    Some(item) => self.take_all(item?)?,
                 },
             }
         }
+    }
+
+    /// Takes one item, and those that are at hand behind it while there is room.
+    fn take_all(&mut self, first: Item) -> Outcome<()> {
+        let mut item = first;
+        for _ in 1..MAX_AT_ONCE {
+            if self.take(item)? {
+                self.send()?;
+            }
+            if !self.publisher.is_ready() {
+                return Ok(());
+            }
+            match self.input.as_mut().and_then(|input| input.try_recv().ok()) {
+                Some(next) => item = next?,
+                None => return Ok(()),
+            }
+        }
+        if self.take(item)? { self.send() } else { Ok(()) }
     }
 
     /// Takes one item; true when it is time to send.
