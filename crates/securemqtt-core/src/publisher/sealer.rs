@@ -1,18 +1,19 @@
 //! A run that seals: one stream's current generation, a key and a counter for each topic.
 
 mod ticks;
+mod topics;
 
-use std::collections::HashMap;
 use std::fmt;
+use std::sync::Arc;
 
 use rand_core::CryptoRng;
 
 use crate::kdf;
-use crate::ledger::{Ledger, MAX_FRAMES, leaf};
-use crate::primitives::{AeadKey, NotAuthentic, SIGNATURE_LEN, TAG_LEN};
+use crate::ledger::{MAX_FRAMES, leaf};
+use crate::primitives::{NotAuthentic, SIGNATURE_LEN, TAG_LEN};
 use crate::stream::{Signed, StreamSecret};
 use crate::topic::{InvalidTopic, validate_topic};
-use crate::wire::{FrameHeader, Kind, MAX_TICK_LEN, TopicPosition, push_reading};
+use crate::wire::{FrameHeader, Kind, MAX_TICK_LEN, TopicPosition, push_reading, reading_len};
 
 /// Sequence numbers after which a new run is due (2^31); the hard limit is 2^32 − 1.
 const SOFT_LIMIT: u32 = 1 << 31;
@@ -57,27 +58,13 @@ impl From<NotAuthentic> for SealError {
 }
 
 pub(crate) use ticks::{Reach, TickKind};
-
-/// One topic of the run.
-struct TopicSealer {
-    key: AeadKey,
-    generation: u8,
-    /// Everything below has been sealed, and was handed to the broker.
-    next: u32,
-    released: u32,
-    /// What `next` was when it was last stored.
-    stored: u32,
-    ledger: Ledger,
-    /// `next` at the last two timed ticks: a digest reaches back over two intervals.
-    marks: [u32; 2],
-    announced: u32,
-}
+use topics::{TopicSealer, Topics};
 
 /// A run: it can only seal.
 pub(crate) struct Sealer {
     stream: StreamSecret,
     run: [u8; 5],
-    topics: HashMap<String, TopicSealer>,
+    topics: Topics,
     frames_in_generation: u64,
     unannounced: usize,
     exhausting: bool,
@@ -103,7 +90,7 @@ impl Sealer {
         Self {
             stream,
             run,
-            topics: HashMap::new(),
+            topics: Topics::default(),
             frames_in_generation: 0,
             unannounced: 0,
             exhausting: false,
@@ -144,46 +131,59 @@ impl Sealer {
 
     /// Seals one reading as a FRAME, and returns it with its sequence number.
     pub(crate) fn seal(&mut self, topic: &str, reading: &[u8]) -> Result<(u32, Vec<u8>), SealError> {
-        self.seal_body(Kind::Frame, topic, 1, reading)
+        self.seal_body(Kind::Frame, topic, 1, reading.len(), |frame| frame.extend_from_slice(reading))
     }
 
     /// Seals several readings as one BATCH, and returns it with its first sequence number.
     pub(crate) fn seal_batch(&mut self, topic: &str, readings: &[&[u8]]) -> Result<(u32, Vec<u8>), SealError> {
         let count = u32::try_from(readings.len()).ok().filter(|&n| n > 0).ok_or(SealError::Batch)?;
-        let mut body = Vec::with_capacity(readings.iter().map(|reading| reading.len() + 5).sum());
-        for reading in readings {
-            push_reading(&mut body, reading);
-        }
-        self.seal_body(Kind::Batch, topic, count, &body)
+        let len = readings.iter().map(|reading| reading_len(reading)).sum();
+        self.seal_body(Kind::Batch, topic, count, len, |frame| {
+            for reading in readings {
+                push_reading(frame, reading);
+            }
+        })
     }
 
-    fn seal_body(&mut self, kind: Kind, topic: &str, count: u32, body: &[u8]) -> Result<(u32, Vec<u8>), SealError> {
-        if !self.topics.contains_key(topic) {
-            self.open_topic(topic)?;
-        }
-        let context = self.stream.context(self.run);
-        let state = self.topics.get_mut(topic).ok_or(SealError::TooManyTopics)?;
+    /// Seals the `len` bytes that `push_body` appends. The frame is the one buffer, and none of it is left over.
+    fn seal_body(
+        &mut self,
+        kind: Kind,
+        topic: &str,
+        count: u32,
+        len: usize,
+        push_body: impl FnOnce(&mut Vec<u8>),
+    ) -> Result<(u32, Vec<u8>), SealError> {
+        let at = match self.topics.find(topic) {
+            Some(at) => at,
+            None => self.open_topic(topic)?,
+        };
+        let state = self.topics.at(at);
         let seq = state.next;
         let next = seq.checked_add(count).ok_or(SealError::Exhausted)?;
-        if state.generation != context.generation {
-            state.key = kdf::traffic_key(self.stream.secret(), &context, topic);
-            state.generation = context.generation;
+        let generation = self.stream.generation();
+        if state.generation != generation {
+            state.key = kdf::traffic_key(self.stream.secret(), &self.stream.context(self.run), topic);
+            state.generation = generation;
         }
-        let header = FrameHeader { kind, run: self.run, generation: context.generation, seq };
-        let mut frame = Vec::with_capacity(12 + body.len() + SIGNATURE_LEN + TAG_LEN);
+        let signature_len = if self.stream.signed_frames() { SIGNATURE_LEN } else { 0 };
+        let header = FrameHeader { kind, run: self.run, generation, seq };
+        let mut frame = Vec::with_capacity(header.encoded_len() + len + signature_len + TAG_LEN);
         header.encode_into(&mut frame);
         let start = frame.len();
         self.aad.clear();
         self.aad.extend_from_slice(&frame);
         self.aad.extend_from_slice(topic.as_bytes());
-        frame.extend_from_slice(body);
+        push_body(&mut frame);
         if self.stream.signed_frames() {
-            let signature = self.stream.sign(&Signed::Frame { header: &frame[..start], topic, body });
+            let (header, body) = frame.split_at(start);
+            let signature = self.stream.sign(&Signed::Frame { header, topic, body });
             frame.extend_from_slice(&signature);
         }
         state.key.seal(u64::from(seq), &self.aad, &mut frame, start)?;
         state.next = next;
         state.ledger.note(seq, next, leaf(&frame));
+        self.topics.note_moved(at);
         self.frames_in_generation += 1;
         self.exhausting |= next >= SOFT_LIMIT;
         Ok((seq, frame))
@@ -202,18 +202,12 @@ impl Sealer {
 
     /// Whether something sealed was not handed to the broker yet.
     pub(crate) fn has_unreleased(&self) -> bool {
-        self.topics.values().any(|topic| topic.released < topic.next)
+        self.topics.iter().any(|topic| topic.released < topic.next)
     }
 
     /// The topics that were sealed for since the last call, and how far.
-    pub(crate) fn take_moved(&mut self) -> Vec<(String, u32)> {
-        let moved = self.topics.iter_mut().filter(|(_, topic)| topic.stored != topic.next);
-        moved
-            .map(|(name, topic)| {
-                topic.stored = topic.next;
-                (name.clone(), topic.next)
-            })
-            .collect()
+    pub(crate) fn take_moved(&mut self) -> Vec<(Arc<str>, u32)> {
+        self.topics.take_moved()
     }
 
     /// The run is over: its stream.
@@ -221,7 +215,7 @@ impl Sealer {
         self.stream
     }
 
-    fn open_topic(&mut self, topic: &str) -> Result<(), SealError> {
+    fn open_topic(&mut self, topic: &str) -> Result<usize, SealError> {
         validate_topic(topic).map_err(SealError::Topic)?;
         if self.topics.len() == MAX_TOPICS {
             return Err(SealError::TooManyTopics);
@@ -231,18 +225,8 @@ impl Sealer {
             return Err(SealError::Topic(InvalidTopic::TooLong));
         }
         let context = self.stream.context(self.run);
-        let state = TopicSealer {
-            key: kdf::traffic_key(self.stream.secret(), &context, topic),
-            generation: context.generation,
-            next: 0,
-            released: 0,
-            stored: 0,
-            ledger: Ledger::default(),
-            marks: [0; 2],
-            announced: 0,
-        };
-        self.topics.insert(topic.to_owned(), state);
-        Ok(())
+        let key = kdf::traffic_key(self.stream.secret(), &context, topic);
+        Ok(self.topics.push(TopicSealer::new(topic, key, context.generation)))
     }
 }
 

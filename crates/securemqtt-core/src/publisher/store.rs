@@ -1,6 +1,7 @@
 //! What a publisher keeps over a restart: which of its records have changed.
 
 use std::collections::{BTreeSet, HashSet};
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
@@ -25,7 +26,7 @@ pub(super) struct Dirty {
     /// Whether the current run, or that it has ended, is to be stored.
     pub(super) run: bool,
     /// How far topics of runs before this one went: run, topic, next.
-    pub(super) moved: Vec<([u8; 5], String, u32)>,
+    pub(super) moved: Vec<([u8; 5], Arc<str>, u32)>,
     /// Runs that are forgotten.
     pub(super) runs_gone: Vec<RunPositions>,
     /// The mark of the spool that is stored.

@@ -1,5 +1,6 @@
 //! FRAME, BATCH and TICK share one header.
 
+use super::reader::varint_len;
 use super::{Kind, Reader, WireError, push_varint};
 use crate::primitives::TAG_LEN;
 
@@ -35,6 +36,11 @@ impl FrameHeader {
         push_varint(out, self.seq);
     }
 
+    /// Bytes of the encoding.
+    pub(crate) fn encoded_len(&self) -> usize {
+        1 + self.run.len() + 1 + varint_len(self.seq)
+    }
+
     /// Reads the header and returns it with its length and the sealed rest.
     ///
     /// # Errors
@@ -58,6 +64,11 @@ impl FrameHeader {
 pub fn push_reading(out: &mut Vec<u8>, reading: &[u8]) {
     push_varint(out, u32::try_from(reading.len()).unwrap_or(u32::MAX));
     out.extend_from_slice(reading);
+}
+
+/// Bytes that [`push_reading`] appends.
+pub(crate) fn reading_len(reading: &[u8]) -> usize {
+    varint_len(u32::try_from(reading.len()).unwrap_or(u32::MAX)) + reading.len()
 }
 
 /// The readings of a BATCH's plaintext; at least one.

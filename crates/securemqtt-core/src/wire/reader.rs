@@ -122,6 +122,12 @@ pub fn push_varint(out: &mut Vec<u8>, mut value: u32) {
     out.push(value.to_le_bytes()[0]);
 }
 
+/// Bytes that [`push_varint`] appends.
+pub(super) fn varint_len(value: u32) -> usize {
+    let bits = u32::BITS - (value | 1).leading_zeros();
+    usize::try_from(bits.div_ceil(7)).unwrap_or(0)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -131,6 +137,7 @@ mod tests {
         for value in [0, 1, 127, 128, 16_383, 16_384, 2_097_151, 2_097_152, 268_435_455, 268_435_456, u32::MAX] {
             let mut bytes = Vec::new();
             push_varint(&mut bytes, value);
+            assert_eq!(bytes.len(), varint_len(value));
             let mut reader = Reader::new(&bytes);
             assert_eq!(reader.varint(), Ok(value));
             assert!(reader.is_empty());

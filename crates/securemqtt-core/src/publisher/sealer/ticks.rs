@@ -1,6 +1,7 @@
 //! The ticks of a run: where each topic stands, with a digest of what was sealed since the last ones, signed.
 
-use super::{SealError, Sealer, TICK_FIXED_LEN, TopicSealer};
+use super::topics::TopicSealer;
+use super::{SealError, Sealer, TICK_FIXED_LEN};
 use crate::kdf;
 use crate::primitives::sha256;
 use crate::stream::Signed;
@@ -31,46 +32,46 @@ impl TopicSealer {
         }
     }
 
-    fn position(&self, topic: &str, reach: Reach) -> TopicPosition {
+    fn position(&self, reach: Reach) -> TopicPosition {
         let next = self.reached(reach);
         let reaches_back = self.ledger.digest(self.marks[0], next).map(|digest| (self.marks[0], digest));
         // Sealed faster than ticks were sent, the ledger has lost leaves: then the digest claims nothing.
         let (from, digest) = reaches_back.unwrap_or_else(|| (next, sha256(&[])));
-        TopicPosition { topic: topic.to_owned(), first_kept: next, from, next, digest }
+        TopicPosition { topic: self.name.to_string(), first_kept: next, from, next, digest }
     }
 }
 
 impl Sealer {
     /// Where every topic stands, those first that moved since they were last announced.
     pub(super) fn positions(&mut self, room: usize, reach: Reach) -> Vec<TopicPosition> {
-        let mut names: Vec<(&String, bool)> =
-            self.topics.iter().map(|(name, topic)| (name, topic.reached(reach) != topic.announced)).collect();
-        names.sort_unstable_by(|a, b| b.1.cmp(&a.1).then(a.0.cmp(b.0)));
-        let moved = names.iter().take_while(|(_, moved)| *moved).count();
+        let mut topics: Vec<(&TopicSealer, bool)> =
+            self.topics.iter().map(|topic| (topic, topic.reached(reach) != topic.announced)).collect();
+        topics.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.name.cmp(&b.0.name)));
+        let moved = topics.iter().take_while(|(_, moved)| *moved).count();
         // Topics that did not move take turns, where not all of them fit.
-        if moved < names.len() {
-            let quiet = &mut names[moved..];
+        if moved < topics.len() {
+            let quiet = &mut topics[moved..];
             let turn = self.tick_cursor % quiet.len();
             quiet.rotate_left(turn);
         }
         let mut left = room;
         let mut chosen = Vec::new();
-        for (name, _) in names {
-            let len = TopicPosition::encoded_len(name);
+        for (topic, _) in topics {
+            let len = TopicPosition::encoded_len(&topic.name);
             // A shorter one may still fit: a tick that has room for a topic names it, or the topic has no frames.
             if len > left {
                 continue;
             }
             left -= len;
-            chosen.push(name.clone());
+            chosen.push(topic.position(reach));
         }
         self.tick_cursor = self.tick_cursor.wrapping_add(chosen.len().saturating_sub(moved));
-        chosen.iter().filter_map(|name| self.topics.get(name).map(|topic| topic.position(name, reach))).collect()
+        chosen
     }
 
     /// How many topics moved since they were last announced.
     pub(crate) fn unannounced_topics(&self, reach: Reach) -> usize {
-        self.topics.values().filter(|topic| topic.reached(reach) != topic.announced).count()
+        self.topics.iter().filter(|topic| topic.reached(reach) != topic.announced).count()
     }
 
     /// How many ticks this run has made.
@@ -125,7 +126,7 @@ impl Sealer {
     /// Moves the marks that digests reach back to: after each timed tick.
     pub(crate) fn move_marks(&mut self, reach: Reach) {
         self.unannounced = 0;
-        for topic in self.topics.values_mut() {
+        for topic in self.topics.iter_mut() {
             topic.marks = [topic.marks[1], topic.reached(reach)];
             topic.ledger.forget_below(topic.marks[0]);
         }
