@@ -103,6 +103,6 @@ impl Publisher {
     /// The broker has acknowledged so many frames of a segment.
     pub fn acknowledged(&mut self, segment: u64, frames: u32) {
         self.spool.acknowledge(segment, frames);
-        self.trim();
+        self.trim_if_new();
     }
 }

@@ -111,6 +111,8 @@ pub struct Publisher {
     spool: Spool,
     /// All frames in segments below were handed to the broker.
     released: u64,
+    /// The front segment that a subscriber holds up: looked at again with its next report, and with the next tick.
+    held_up: Option<u64>,
     repair: Repair,
     losses: Losses,
     /// Whether ticks ask until everything is reported.
@@ -178,6 +180,7 @@ impl Publisher {
             restored_next: None,
             spool: Spool::new(config.spool_max),
             released: 0,
+            held_up: None,
             repair: Repair::new(),
             losses: Losses::default(),
             confirming: false,
@@ -301,6 +304,8 @@ impl Publisher {
         if now.mono_ms >= self.due.tick || self.sealer.tick_is_due() {
             let pause = if self.confirming { CONFIRM_TICK_MS } else { u64::MAX };
             self.due.tick = now.mono_ms + self.config.tick_ms.min(pause);
+            // Whoever held it up may have gone.
+            self.held_up = None;
             out.send.push(self.hello_message(Qos::AtMostOnce));
             self.tick(now, Qos::AtMostOnce, true, false, out);
             self.tell_losses(out);

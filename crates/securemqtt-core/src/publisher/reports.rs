@@ -139,8 +139,19 @@ impl Publisher {
         while self.spool.front_is_acknowledged() {
             let roster = &self.roster;
             let all_have = |number, spans: &_| roster.active().all(|(_, member, _)| settled(member, number, spans));
-            let Some(gone) = self.spool.pop_front_if(all_have) else { return };
+            let Some(gone) = self.spool.pop_front_if(all_have) else {
+                self.held_up = Some(self.spool.first());
+                return;
+            };
             self.after(&gone);
+        }
+    }
+
+    /// The broker has more. Who holds up the front segment does so until its next report: it is not asked at every
+    /// acknowledgement.
+    pub(super) fn trim_if_new(&mut self) {
+        if self.held_up != Some(self.spool.first()) {
+            self.trim();
         }
     }
 

@@ -64,7 +64,9 @@ pub(super) struct Spool {
     size: usize,
     /// The last segment, while it may grow, and whether it has grown since it was last stored.
     tail: Vec<u8>,
-    tail_topic: Arc<str>,
+    /// The topic of the last frame, with its hash.
+    topic: Arc<str>,
+    topic_hash: TopicHash,
     tail_is_dirty: bool,
     /// Segments that were closed and not stored yet.
     closed: BTreeMap<u64, Vec<u8>>,
@@ -73,6 +75,8 @@ pub(super) struct Spool {
     unstored: usize,
     /// Everything in segments below is with the broker.
     acknowledged: u64,
+    /// Frames of all segments that the broker has not acknowledged.
+    unacknowledged: u64,
 }
 
 impl Spool {
@@ -85,12 +89,14 @@ impl Spool {
             runs: HashMap::new(),
             size: 0,
             tail: Vec::new(),
-            tail_topic: Arc::from(""),
+            topic: Arc::from(""),
+            topic_hash: topic_hash(""),
             tail_is_dirty: false,
             closed: BTreeMap::new(),
             removed: Vec::new(),
             unstored: 0,
             acknowledged: 0,
+            unacknowledged: 0,
         }
     }
 
@@ -132,7 +138,7 @@ impl Spool {
 
     /// Frames that the broker has not acknowledged.
     pub(super) fn unacknowledged(&self) -> u64 {
-        self.segments.iter().map(|segment| u64::from(segment.unacknowledged)).sum()
+        self.unacknowledged
     }
 
     /// Adds a frame, and returns its segment.
@@ -143,11 +149,8 @@ impl Spool {
             self.size += OVERHEAD;
         }
         let before = self.tail.len();
-        let same_topic = before > 0 && *self.tail_topic == *frame.topic;
-        segment::push(&mut self.tail, frame, same_topic);
-        if !same_topic {
-            self.tail_topic = Arc::from(frame.topic);
-        }
+        let same_topic = self.take_topic(frame.topic);
+        segment::push(&mut self.tail, frame, before > 0 && same_topic);
         self.tail_is_dirty = true;
         let grown = self.tail.len() - before;
         self.unstored += grown;
@@ -156,6 +159,7 @@ impl Spool {
         if let Some(segment) = self.segments.back_mut() {
             segment.size += grown;
             segment.unacknowledged += 1;
+            self.unacknowledged += 1;
         }
         self.index(number, frame);
         number
@@ -169,12 +173,22 @@ impl Spool {
         }
     }
 
+    /// Takes note of the topic of the frame that comes; whether the one before had the same.
+    fn take_topic(&mut self, topic: &str) -> bool {
+        let is_same = *self.topic == *topic;
+        if !is_same {
+            (self.topic, self.topic_hash) = (Arc::from(topic), topic_hash(topic));
+        }
+        is_same
+    }
+
+    /// Indexes a frame of the topic that was taken note of.
     fn index(&mut self, number: u64, frame: &SpooledFrame<'_>) {
-        let place = (frame.run, topic_hash(frame.topic));
+        let place = (frame.run, self.topic_hash);
         let runs = &mut self.runs;
         let kept = self.kept.entry(place).or_insert_with(|| {
             *runs.entry(frame.run).or_default() += 1;
-            Kept { topic: Arc::from(frame.topic), stretches: VecDeque::new() }
+            Kept { topic: Arc::clone(&self.topic), stretches: VecDeque::new() }
         });
         match kept.stretches.back_mut() {
             Some(last) if last.segment == number && last.to == frame.from => last.to = frame.to,
@@ -195,10 +209,12 @@ impl Spool {
         }
         let unacknowledged =
             if number < self.acknowledged { 0 } else { u32::try_from(frames.len()).unwrap_or(u32::MAX) };
+        self.unacknowledged += u64::from(unacknowledged);
         let size = bytes.len() + OVERHEAD;
         self.size += size;
         self.segments.push_back(Segment { size, places: Vec::new(), unacknowledged });
         for frame in &frames {
+            self.take_topic(frame.topic);
             self.index(number, frame);
         }
         Ok(self.segments.back().map(|segment| segment.places.clone()).unwrap_or_default())
@@ -214,7 +230,9 @@ impl Spool {
     pub(super) fn acknowledge(&mut self, number: u64, frames: u32) {
         let index = number.checked_sub(self.first).and_then(|index| usize::try_from(index).ok());
         if let Some(segment) = index.and_then(|index| self.segments.get_mut(index)) {
-            segment.unacknowledged = segment.unacknowledged.saturating_sub(frames);
+            let frames = frames.min(segment.unacknowledged);
+            segment.unacknowledged -= frames;
+            self.unacknowledged -= u64::from(frames);
         }
         let settled = |at: u64| {
             let index = usize::try_from(at - self.first).unwrap_or(usize::MAX);
@@ -262,6 +280,7 @@ impl Spool {
         }
         if let Some(segment) = self.segments.pop_front() {
             gone.unacknowledged = segment.unacknowledged;
+            self.unacknowledged -= u64::from(segment.unacknowledged);
             self.size -= segment.size;
         }
         if self.segments.is_empty() {
