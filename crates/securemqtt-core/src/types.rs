@@ -1,5 +1,7 @@
 //! The few plain types that cross the border between the engines and what drives them.
 
+use std::sync::Arc;
+
 use crate::identity::PeerId;
 
 /// The time of one call: the core has no clock of its own.
@@ -36,8 +38,8 @@ pub struct Outgoing {
 /// One reading that verified, in the clear.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Delivery {
-    /// The topic it was sealed for.
-    pub topic: String,
+    /// The topic it was sealed for: one string for all readings of the topic.
+    pub topic: Arc<str>,
     /// The publisher that sealed it.
     pub publisher: PeerId,
     /// The run.

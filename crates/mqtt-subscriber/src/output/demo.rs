@@ -32,7 +32,7 @@ mod tests {
     #[test]
     fn a_reading_cannot_forge_a_line() {
         let mut record = record(b"1\n[Decrypted] 2");
-        record.topic = "a\x1b[2J".to_owned();
+        record.topic = "a\x1b[2J".into();
         let line = line(&record, true);
         assert!(!line.chars().any(char::is_control), "{line}");
     }

@@ -131,7 +131,7 @@ impl Template {
 impl Field {
     fn text(self, record: &Record) -> String {
         match self {
-            Self::Topic => record.topic.clone(),
+            Self::Topic => record.topic.to_string(),
             Self::Payload => String::from_utf8_lossy(&record.payload).into_owned(),
             Self::HexLower => hex(&record.payload),
             Self::HexUpper => hex(&record.payload).to_uppercase(),

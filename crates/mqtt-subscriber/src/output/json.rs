@@ -141,7 +141,7 @@ mod tests {
         let record = record(b"");
         let span = Span {
             publisher: PeerId::from_bytes([1; 16]),
-            topic: "a \"b\"".to_owned(),
+            topic: "a \"b\"".into(),
             run: [0, 1, 0xab, 3, 4],
             from: 3,
             to: 7,
@@ -177,7 +177,7 @@ mod tests {
     #[test]
     fn names_and_topics_are_quoted() {
         let mut record = record(b"1");
-        record.topic = "a\"\n\u{9b}".to_owned();
+        record.topic = "a\"\n\u{9b}".into();
         let line = line(&record);
         let value: Value = serde_json::from_str(&line).unwrap();
         assert_eq!(value["topic"], "a\"\n\u{9b}");

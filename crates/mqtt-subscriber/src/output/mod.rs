@@ -7,6 +7,7 @@ mod json;
 mod select;
 mod writer;
 
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use securemqtt_core::Qos;
@@ -24,7 +25,7 @@ pub struct Record {
     /// When its frame arrived.
     pub arrived: SystemTime,
     /// The topic it was sealed for.
-    pub topic: String,
+    pub topic: Arc<str>,
     /// The quality of service it arrived with.
     pub qos: Qos,
     /// Whether the broker had retained it.
@@ -80,7 +81,7 @@ mod fixture {
         let fingerprint = format!("SHA256:{}", "A".repeat(43));
         Record {
             arrived: SystemTime::UNIX_EPOCH + Duration::new(1_470_818_943, 786_368_637),
-            topic: "telemetry/ward-7".to_owned(),
+            topic: "telemetry/ward-7".into(),
             qos: Qos::AtLeastOnce,
             retain: true,
             publisher: "publisher-3fa1".to_owned(),

@@ -4,13 +4,14 @@ use std::collections::HashSet;
 
 use rand_core::CryptoRng;
 
+use super::open::SealedFrame;
 use super::peer::Peer;
 use super::rollback::Mark;
 use super::session::Resend;
 use super::{Output, Subscriber};
 use crate::Now;
 use crate::identity::PeerId;
-use crate::wire::{FrameHeader, Report};
+use crate::wire::Report;
 
 /// After the first connection frames wait so long for a publisher's answer.
 const HOLD_MS: u64 = 1_000;
@@ -128,18 +129,12 @@ impl Subscriber {
     }
 
     /// Parks a frame whose publisher may still have to tell us that we have read it before. False if it has not.
-    pub(super) fn hold(
-        &mut self,
-        topic: &str,
-        header: &FrameHeader,
-        message: &[u8],
-        now: Now,
-        out: &mut Output,
-    ) -> bool {
+    pub(super) fn hold(&mut self, frame: &SealedFrame<'_>, now: Now, out: &mut Output) -> bool {
         if self.held.is_empty() {
             return false;
         }
-        let Some(candidates) = self.runs.get(&header.run) else { return false };
+        let SealedFrame { topic, message, .. } = *frame;
+        let Some(candidates) = self.runs.get(&frame.header.run) else { return false };
         let Some(id) = candidates.iter().map(|run| run.publisher).find(|id| self.held.contains(id)) else {
             return false;
         };
@@ -148,7 +143,7 @@ impl Subscriber {
             self.release(id, now, out);
             return false;
         }
-        self.parking.park(topic, header.run, message, now.unix_ms);
+        self.parking.park(topic, frame.header.run, message, now.unix_ms);
         let check = self.peers.get_mut(&id).and_then(|peer| peer.check.as_mut());
         let full = check.is_none_or(|check| {
             check.waiting += 1;

@@ -1,5 +1,8 @@
 //! The way of a frame: header → run → open → deliver. A frame of an unknown run is parked.
 
+use std::sync::Arc;
+
+use super::open::SealedFrame;
 use super::runs::run_mut;
 use super::topics::OpenedFrame;
 use super::{Output, Reject, Subscriber};
@@ -12,7 +15,8 @@ impl Subscriber {
     pub(super) fn on_frame(&mut self, topic: &str, message: &[u8], now: Now, out: &mut Output) {
         match FrameHeader::decode(message) {
             Ok((header, header_len, _)) if header.kind != Kind::Tick => {
-                if let Err(why) = self.open_frame(topic, &header, header_len, message, now, out) {
+                let frame = SealedFrame { topic, header, message, header_len };
+                if let Err(why) = self.open_frame(&frame, now, out) {
                     self.reject(topic, why, now, out);
                 }
             }
@@ -21,23 +25,16 @@ impl Subscriber {
         }
     }
 
-    fn open_frame(
-        &mut self,
-        topic: &str,
-        header: &FrameHeader,
-        header_len: usize,
-        message: &[u8],
-        now: Now,
-        out: &mut Output,
-    ) -> Result<(), Reject> {
-        if self.hold(topic, header, message, now, out) {
+    fn open_frame(&mut self, frame: &SealedFrame<'_>, now: Now, out: &mut Output) -> Result<(), Reject> {
+        if self.hold(frame, now, out) {
             return Ok(());
         }
-        let Some(candidates) = self.runs.get_mut(&header.run) else {
-            if self.closed.contains_key(&header.run) {
+        let number = frame.header.run;
+        let Some(candidates) = self.runs.get_mut(&number) else {
+            if self.closed.contains_key(&number) {
                 return Err(Reject::Replay);
             }
-            let dropped = self.parking.park(topic, header.run, message, now.unix_ms);
+            let dropped = self.parking.park(frame.topic, number, frame.message, now.unix_ms);
             self.counters.parking_full += dropped;
             return Ok(());
         };
@@ -45,20 +42,20 @@ impl Subscriber {
         for run in candidates {
             let Some(stream) = self.streams.get_mut(&(run.publisher, run.stream)) else { continue };
             let generation = stream.latest();
-            match run.open(stream, topic, header, message, header_len) {
+            match run.open(stream, frame, &mut self.aad) {
                 Ok(mut opened) => {
                     if stream.latest() != generation {
                         self.dirty.publishers.insert(run.publisher);
                     }
                     stream.fresh = true;
                     if opened.first_change {
-                        self.dirty.topics.push((run.publisher, header.run, topic.to_owned()));
+                        self.dirty.topics.push((run.publisher, number, Arc::clone(&opened.topic)));
                     }
                     let (publisher, stream, behind) = (run.publisher, run.stream, run.followed.then_some(run.order));
-                    if behind.is_some_and(|order| self.is_overtaken(publisher, order, topic)) {
-                        self.note_overtaken(publisher, header.run, topic, &mut opened);
+                    if behind.is_some_and(|order| self.is_overtaken(publisher, order, frame.topic)) {
+                        self.note_overtaken(publisher, number, &mut opened);
                     }
-                    self.deliver(publisher, stream, topic, header.run, opened, now, out);
+                    self.deliver(publisher, stream, number, opened, now, out);
                     return Ok(());
                 }
                 // Another candidate may be the one; the most telling reason is kept.
@@ -69,29 +66,30 @@ impl Subscriber {
     }
 
     /// A frame has come behind readings of a later run: that is told before it is delivered.
-    fn note_overtaken(&mut self, id: PeerId, number: [u8; 5], topic: &str, opened: &mut OpenedFrame) {
+    fn note_overtaken(&mut self, id: PeerId, number: [u8; 5], opened: &mut OpenedFrame) {
         let run = run_mut(&mut self.runs, id, number);
-        let Some(state) = run.and_then(|run| run.topics.get_mut(topic)) else { return };
+        let Some(state) = run.and_then(|run| run.topics.get_mut(&opened.topic)) else { return };
         state.note_overtaken(opened);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "what a reading has with it")]
     fn deliver(
         &mut self,
         publisher: PeerId,
         stream: u32,
-        topic: &str,
         run: [u8; 5],
         opened: OpenedFrame,
         now: Now,
         out: &mut Output,
     ) {
-        for (seq, payload) in (opened.from..).zip(opened.readings) {
-            out.deliveries.push(Delivery { topic: topic.to_owned(), publisher, run, stream, seq, payload });
-            self.counters.delivered += 1;
-        }
-        if let Some(told) = opened.told {
-            self.tell(publisher, run, topic, *told, now, out);
+        let OpenedFrame { topic, from, to, readings, told, .. } = opened;
+        let mut seq = from..to;
+        readings.for_each(|payload| {
+            let (topic, seq) = (Arc::clone(&topic), seq.next().unwrap_or(to));
+            out.deliveries.push(Delivery { topic, publisher, run, stream, seq, payload });
+        });
+        self.counters.delivered += u64::from(to - from);
+        if let Some(told) = told {
+            self.tell(publisher, run, &topic, *told, now, out);
         }
     }
 

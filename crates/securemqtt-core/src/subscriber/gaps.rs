@@ -1,6 +1,7 @@
 //! What is missing: told after a grace, with its account, and handed to the repair.
 
 use std::collections::HashSet;
+use std::sync::Arc;
 
 use rand_core::CryptoRng;
 
@@ -17,7 +18,7 @@ const MAX_TOLD: usize = 64;
 const MORE_MS: u64 = 1_000;
 
 /// A topic of a run of a publisher.
-pub(super) type TopicKey = (PeerId, [u8; 5], String);
+pub(super) type TopicKey = (PeerId, [u8; 5], Arc<str>);
 
 impl Subscriber {
     /// Tells what has changed in what is missing of a topic, and keeps the account.
@@ -69,7 +70,7 @@ impl Subscriber {
             let lost = state.lose();
             let wanted = !state.reported.is_empty();
             if !missing.is_empty() {
-                self.dirty.topic(*id, *number, topic, state);
+                self.dirty.topic(*id, *number, state);
             }
             if let Some((at, _)) = &mut state.gap {
                 *at = now.mono_ms + MORE_MS;

@@ -3,6 +3,8 @@
 //! A publisher that is started again and again begins a run each time. Those that are over are closed: of a closed run
 //! only its number is kept, so that nothing of it is ever accepted again.
 
+use std::sync::Arc;
+
 use super::runs::{Run, run_mut};
 use super::streams::Owed;
 use super::topics::{Told, TopicState};
@@ -188,8 +190,9 @@ impl Subscriber {
     /// Tells what will not come any more of a run that is about to be forgotten.
     fn give_up_run(&mut self, id: PeerId, number: [u8; 5], now: Now, out: &mut Output) {
         let Some(run) = run_mut(&mut self.runs, id, number) else { return };
-        let told = |(topic, state): (&String, &mut TopicState)| (topic.clone(), state.give_up_all());
-        let all: Vec<(String, Told)> = run.topics.iter_mut().map(told).filter(|(_, told)| !told.is_empty()).collect();
+        let told = |state: &mut TopicState| (Arc::clone(&state.name), state.give_up_all());
+        let all: Vec<(Arc<str>, Told)> =
+            run.topics.values_mut().map(told).filter(|(_, told)| !told.is_empty()).collect();
         for (topic, told) in all.into_iter().filter(|(topic, _)| self.wants(topic)).collect::<Vec<_>>() {
             self.tell(id, number, &topic, told, now, out);
         }

@@ -14,6 +14,7 @@ mod keys;
 mod known;
 mod lifetimes;
 mod limits;
+mod open;
 mod parking;
 mod peer;
 mod pulse;
@@ -99,6 +100,8 @@ pub struct Subscriber {
     gaps: HashSet<TopicKey>,
     wildcards: bool,
     dirty: Dirty,
+    /// A buffer for the associated data of a frame.
+    aad: Vec<u8>,
 }
 
 impl Subscriber {
@@ -127,6 +130,7 @@ impl Subscriber {
             gaps: HashSet::new(),
             wildcards: false,
             dirty: Dirty::default(),
+            aad: Vec::new(),
         }
     }
 

@@ -94,7 +94,9 @@ impl Subscriber {
             .filter_map(|((run, hash), (topic, next))| match topic {
                 None => Some(Entry { topic, report: TopicReport { run, topic: hash, next, missing: Vec::new() } }),
                 // A run that was closed meanwhile is asked about again, if it matters.
-                Some(topic) => Some(Entry::of(run, &topic, self.find_run(id, run)?.topics.get(&topic)?, u32::MAX)),
+                Some(topic) => {
+                    Some(Entry::of(run, &topic, self.find_run(id, run)?.topics.get(topic.as_str())?, u32::MAX))
+                }
             })
             .collect();
         let sent = self.send_reports(id, &entries, now, out);

@@ -1,5 +1,7 @@
 //! A subscriber taken up from its records.
 
+use std::sync::Arc;
+
 use rand_core::CryptoRng;
 
 use super::gaps::GRACE_MS;
@@ -89,9 +91,9 @@ impl Subscriber {
             }
             _ => {
                 let number = key.array()?;
-                let topic = std::str::from_utf8(key.rest()).map_err(|_| WireError::Text)?.to_owned();
-                let state = read_topic(version, &mut reader)?;
-                self.take_up_topic(id, number, topic, state, now, rng);
+                let topic = std::str::from_utf8(key.rest()).map_err(|_| WireError::Text)?;
+                let state = TopicState { name: Arc::from(topic), ..read_topic(version, &mut reader)? };
+                self.take_up_topic(id, number, state, now, rng);
             }
         }
         reader.finish()
@@ -102,7 +104,6 @@ impl Subscriber {
         &mut self,
         id: PeerId,
         number: [u8; 5],
-        topic: String,
         mut state: TopicState,
         now: Now,
         rng: &mut R,
@@ -110,13 +111,16 @@ impl Subscriber {
         let Some(run) = run_mut(&mut self.runs, id, number) else { return };
         if state.has_untold(state.announced) {
             state.gap = Some((now.mono_ms + GRACE_MS, state.announced));
-            self.gaps.insert((id, number, topic.clone()));
+            self.gaps.insert((id, number, Arc::clone(&state.name)));
             self.next_poll_ms = 0;
         }
         if !state.is_settled() {
-            self.peers.get_mut(&id).into_iter().for_each(|peer| peer.repair.want(number, &topic, now.mono_ms, rng));
+            self.peers
+                .get_mut(&id)
+                .into_iter()
+                .for_each(|peer| peer.repair.want(number, &state.name, now.mono_ms, rng));
         }
-        run.topics.insert(topic, state);
+        run.topics.insert(Arc::clone(&state.name), state);
     }
 
     /// A run of which there was a record; one of a publisher that is not stored is left out.

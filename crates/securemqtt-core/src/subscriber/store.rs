@@ -1,10 +1,12 @@
 //! What a subscriber keeps over a restart: its records, and which of them have changed.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use zeroize::Zeroizing;
 
 use super::Subscriber;
+use super::gaps::TopicKey;
 use super::records::{encode_peer, encode_run, encode_stream, encode_topic, version_of};
 use super::topics::TopicState;
 use crate::identity::PeerId;
@@ -18,7 +20,7 @@ pub(super) struct Dirty {
     /// Publishers whose session, streams or runs have changed.
     pub(super) publishers: BTreeSet<PeerId>,
     /// Topics, each once: [`TopicState::dirty`] is set.
-    pub(super) topics: Vec<(PeerId, [u8; 5], String)>,
+    pub(super) topics: Vec<TopicKey>,
     /// Keys that are stored, by table; each begins with the publisher's id.
     pub(super) stored: BTreeSet<(Table, Vec<u8>)>,
 }
@@ -102,9 +104,9 @@ impl Subscriber {
 
 impl Dirty {
     /// Marks a topic as changed.
-    pub(super) fn topic(&mut self, id: PeerId, run: [u8; 5], topic: &str, state: &mut TopicState) {
+    pub(super) fn topic(&mut self, id: PeerId, run: [u8; 5], state: &mut TopicState) {
         if state.note_change() {
-            self.topics.push((id, run, topic.to_owned()));
+            self.topics.push((id, run, Arc::clone(&state.name)));
         }
     }
 }

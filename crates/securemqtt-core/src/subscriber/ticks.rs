@@ -166,7 +166,7 @@ impl Subscriber {
             self.find_run(id, positions.run).is_some_and(|run| {
                 let mut wanted = positions.topics.iter().filter(|position| self.wants(&position.topic));
                 wanted.any(|position| {
-                    run.topics.get(&position.topic).map_or(position.next > 0, |state| state.disagrees(position))
+                    run.topics.get(&*position.topic).map_or(position.next > 0, |state| state.disagrees(position))
                 }) || !run.unnamed(&tick.body, index).is_empty()
             })
         });

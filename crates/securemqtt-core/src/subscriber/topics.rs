@@ -3,6 +3,9 @@
 //! A number below what is announced, and not below the baseline, is in the window (it came), in `reported` (told as
 //! missing, and wanted again), in `lost` (told as lost), or in none of them: then nothing has been told of it yet.
 
+use std::sync::Arc;
+
+use super::open::Readings;
 use crate::ledger::{Leaf, Ledger};
 use crate::primitives::AeadKey;
 use crate::ranges::RangeSet;
@@ -14,6 +17,7 @@ pub(super) type Range = (u32, u32);
 /// One topic of a run.
 #[derive(Debug, Default)]
 pub(super) struct TopicState {
+    pub(super) name: Arc<str>,
     /// What was accepted.
     pub(super) window: RangeSet,
     /// What was accepted lately, byte for byte.
@@ -48,8 +52,10 @@ pub(super) struct Ahead {
 
 /// A frame that verified.
 pub(super) struct OpenedFrame {
+    pub(super) topic: Arc<str>,
     pub(super) from: u32,
-    pub(super) readings: Vec<Vec<u8>>,
+    pub(super) to: u32,
+    pub(super) readings: Readings,
     /// What is to be told, if it did not come in its turn.
     pub(super) told: Option<Box<Told>>,
     /// Whether its topic has to go on the list of what has changed.
@@ -78,13 +84,17 @@ pub(super) fn count(ranges: &[Range]) -> u64 {
 }
 
 impl TopicState {
+    pub(super) fn named(name: &str) -> Self {
+        Self { name: Arc::from(name), ..Self::default() }
+    }
+
     /// Marks it as changed; whether it has to go on the list.
     pub(super) fn note_change(&mut self) -> bool {
         !std::mem::replace(&mut self.dirty, true)
     }
 
     /// Takes note of a frame that verified.
-    pub(super) fn mark(&mut self, from: u32, to: u32, leaf: Leaf, readings: Vec<Vec<u8>>) -> OpenedFrame {
+    pub(super) fn mark(&mut self, from: u32, to: u32, leaf: Leaf, readings: Readings) -> OpenedFrame {
         let mut told = Told::default();
         if from < self.front() || !self.reported.is_empty() || !self.lost.is_empty() {
             self.find(from, to, &mut told);
@@ -94,7 +104,7 @@ impl TopicState {
         }
         self.ledger.note(from, to, leaf);
         let told = (!told.is_empty()).then(|| Box::new(told));
-        OpenedFrame { from, readings, told, first_change: self.note_change() }
+        OpenedFrame { topic: Arc::clone(&self.name), from, to, readings, told, first_change: self.note_change() }
     }
 
     /// What has come out of its turn: below others, or after it was told as missing or lost.
@@ -114,8 +124,8 @@ impl TopicState {
     /// and then as late.
     pub(super) fn note_overtaken(&mut self, frame: &mut OpenedFrame) {
         let told = frame.told.get_or_insert_default();
-        let to = frame.readings.iter().fold(frame.from, |to, _| to + 1);
-        let untold = RangeSet::of(told.late.iter().copied()).missing(frame.from.max(self.baseline), to, usize::MAX);
+        let late = RangeSet::of(told.late.iter().copied());
+        let untold = late.missing(frame.from.max(self.baseline), frame.to, usize::MAX);
         let still = self.untold(self.baseline, self.announced);
         told.missing = RangeSet::of([told.missing.as_slice(), &untold, &still].concat()).ranges().to_vec();
         told.late.extend(untold);
@@ -231,13 +241,13 @@ mod tests {
     fn topic(accepted: &[Range], announced: u32) -> TopicState {
         let mut state = TopicState { announced, ..TopicState::default() };
         for &(from, to) in accepted {
-            state.mark(from, to, [0; 16], Vec::new());
+            state.mark(from, to, [0; 16], Readings::One(Vec::new()));
         }
         state
     }
 
     fn mark(state: &mut TopicState, from: u32, to: u32) -> Told {
-        state.mark(from, to, [0; 16], Vec::new()).told.map(|told| *told).unwrap_or_default()
+        state.mark(from, to, [0; 16], Readings::One(Vec::new())).told.map(|told| *told).unwrap_or_default()
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! What a verified tick proves: what is missing, what has come late, what somebody forged.
 
+use std::sync::Arc;
+
 use super::gaps::GRACE_MS;
 use super::lifetimes::Opened;
 use super::runs::{MAX_TOPICS, Run, run_mut};
@@ -24,10 +26,10 @@ impl Subscriber {
     ) {
         for position in positions.topics.iter().filter(|position| self.wants(&position.topic)).collect::<Vec<_>>() {
             let Some(run) = run_mut(&mut self.runs, id, positions.run) else { return };
-            if run.topics.len() >= MAX_TOPICS && !run.topics.contains_key(&position.topic) {
+            if run.topics.len() >= MAX_TOPICS && !run.topics.contains_key(&*position.topic) {
                 continue;
             }
-            let state = run.topics.entry(position.topic.clone()).or_default();
+            let state = run.topic(&position.topic);
             if opened == Opened::UnderWay {
                 state.baseline = position.next;
             }
@@ -40,11 +42,11 @@ impl Subscriber {
                 || !lost.is_empty()
                 || before != (state.announced, state.baseline, state.forged_to)
             {
-                self.dirty.topic(id, positions.run, &position.topic, state);
+                self.dirty.topic(id, positions.run, state);
             }
             if state.has_untold(state.announced) {
                 state.gap = Some((state.gap.map_or(now.mono_ms + GRACE_MS, |(at, _)| at), state.announced));
-                self.gaps.insert((id, positions.run, position.topic.clone()));
+                self.gaps.insert((id, positions.run, Arc::clone(&state.name)));
                 self.wake_at(now.mono_ms + GRACE_MS);
             }
             if !lost.is_empty() {
@@ -68,7 +70,7 @@ impl Run {
             .map(|(topic, _)| topic)
             .filter(|topic| body.rules_out(index, topic) && !named(topic))
             .map(|topic| TopicPosition {
-                topic: topic.clone(),
+                topic: topic.to_string(),
                 first_kept: 0,
                 from: 0,
                 next: 0,

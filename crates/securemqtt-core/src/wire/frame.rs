@@ -71,16 +71,43 @@ pub(crate) fn reading_len(reading: &[u8]) -> usize {
     varint_len(u32::try_from(reading.len()).unwrap_or(u32::MAX)) + reading.len()
 }
 
+/// The readings of a BATCH's plaintext, one after the other; an error, where the lengths do not add up, is the last.
+#[derive(Clone, Debug)]
+pub(crate) struct BatchReadings<'a> {
+    reader: Reader<'a>,
+}
+
+impl<'a> BatchReadings<'a> {
+    pub(crate) fn new(plain: &'a [u8]) -> Self {
+        Self { reader: Reader::new(plain) }
+    }
+
+    fn read(&mut self) -> Result<&'a [u8], WireError> {
+        let length = usize::try_from(self.reader.varint()?).map_err(|_| WireError::Range)?;
+        self.reader.take(length)
+    }
+}
+
+impl<'a> Iterator for BatchReadings<'a> {
+    type Item = Result<&'a [u8], WireError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.reader.is_empty() {
+            return None;
+        }
+        let reading = self.read();
+        if reading.is_err() {
+            self.reader.rest();
+        }
+        Some(reading)
+    }
+}
+
 /// The readings of a BATCH's plaintext; at least one.
 ///
 /// # Errors
 /// [`WireError`] when the lengths do not add up.
 pub fn batch_readings(plain: &[u8]) -> Result<Vec<&[u8]>, WireError> {
-    let mut reader = Reader::new(plain);
-    let mut readings = Vec::new();
-    while !reader.is_empty() {
-        let length = usize::try_from(reader.varint()?).map_err(|_| WireError::Range)?;
-        readings.push(reader.take(length)?);
-    }
+    let readings = BatchReadings::new(plain).collect::<Result<Vec<_>, _>>()?;
     if readings.is_empty() { Err(WireError::Truncated) } else { Ok(readings) }
 }

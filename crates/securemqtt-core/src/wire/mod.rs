@@ -16,7 +16,7 @@ mod tick;
 use std::fmt;
 
 pub use ack::{ACK_LEN, Ack};
-pub(crate) use frame::reading_len;
+pub(crate) use frame::{BatchReadings, reading_len};
 pub use frame::{FrameHeader, MAX_FRAME_OVERHEAD, batch_readings, push_reading};
 pub use grant::{Grant, GrantPayload, Status};
 pub use hello::{Hello, MAX_SUITES};

@@ -146,7 +146,7 @@ impl World {
             let mut seen: HashMap<&[u8], u32> = HashMap::new();
             for delivery in &node.deliveries {
                 let sent = self.sent.get(&delivery.payload);
-                assert_eq!(sent, Some(&(delivery.topic.clone(), delivery.publisher)), "not what was sent");
+                assert_eq!(sent, Some(&(delivery.topic.to_string(), delivery.publisher)), "not what was sent");
                 *seen.entry(&delivery.payload).or_default() += 1;
             }
             assert!(seen.values().all(|count| *count == 1), "delivered twice");
