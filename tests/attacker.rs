@@ -88,7 +88,12 @@ impl Halves {
         self.reader.poll(time, &mut rng, &mut reads);
         for delivery in reads.deliveries {
             let frame = self.sealer.seal(&delivery.topic, &delivery.payload).unwrap();
-            seals.send.push(Outgoing { topic: delivery.topic.to_string(), payload: frame, qos: Qos::AtLeastOnce, retain: false });
+            seals.send.push(Outgoing {
+                topic: delivery.topic.to_string(),
+                payload: frame,
+                qos: Qos::AtLeastOnce,
+                retain: false,
+            });
             self.read.lock().unwrap().push(delivery.payload);
         }
         let to_left = reads.send.into_iter().map(|message| (From::Left, message));

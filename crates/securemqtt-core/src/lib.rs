@@ -4,6 +4,7 @@
 //! everything below them is one file an object of the specification.
 
 pub mod bucket;
+mod by_topic;
 pub mod chain;
 pub mod handshake;
 pub mod identity;

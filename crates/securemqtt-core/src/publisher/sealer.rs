@@ -154,11 +154,11 @@ impl Sealer {
         len: usize,
         push_body: impl FnOnce(&mut Vec<u8>),
     ) -> Result<(u32, Vec<u8>), SealError> {
-        let at = match self.topics.find(topic) {
+        let at = match self.topics.all.find(topic) {
             Some(at) => at,
             None => self.open_topic(topic)?,
         };
-        let state = self.topics.at(at);
+        let state = self.topics.all.at(at);
         let seq = state.next;
         let next = seq.checked_add(count).ok_or(SealError::Exhausted)?;
         let generation = self.stream.generation();
@@ -191,7 +191,7 @@ impl Sealer {
 
     /// What was sealed for a topic below a number was handed to the broker.
     pub(crate) fn release(&mut self, topic: &str, to: u32) {
-        if let Some(state) = self.topics.get_mut(topic) {
+        if let Some(state) = self.topics.all.get_mut(topic) {
             let to = to.min(state.next);
             if to > state.released {
                 state.released = to;
@@ -202,7 +202,7 @@ impl Sealer {
 
     /// Whether something sealed was not handed to the broker yet.
     pub(crate) fn has_unreleased(&self) -> bool {
-        self.topics.iter().any(|topic| topic.released < topic.next)
+        self.topics.all.iter().any(|topic| topic.released < topic.next)
     }
 
     /// The topics that were sealed for since the last call, and how far.
@@ -217,7 +217,7 @@ impl Sealer {
 
     fn open_topic(&mut self, topic: &str) -> Result<usize, SealError> {
         validate_topic(topic).map_err(SealError::Topic)?;
-        if self.topics.len() == MAX_TOPICS {
+        if self.topics.all.len() == MAX_TOPICS {
             return Err(SealError::TooManyTopics);
         }
         // A tick must be able to name it.
@@ -226,13 +226,13 @@ impl Sealer {
         }
         let context = self.stream.context(self.run);
         let key = kdf::traffic_key(self.stream.secret(), &context, topic);
-        Ok(self.topics.push(TopicSealer::new(topic, key, context.generation)))
+        Ok(self.topics.all.push(TopicSealer::new(topic, key, context.generation)))
     }
 }
 
 impl fmt::Debug for Sealer {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "Sealer({:?}, {} topics)", self.stream, self.topics.len())
+        write!(f, "Sealer({:?}, {} topics)", self.stream, self.topics.all.len())
     }
 }
 
@@ -270,7 +270,7 @@ mod tests {
     fn sealing_ends_with_an_error_before_a_number_repeats() {
         let mut sealer = sealer();
         sealer.seal("t", b"").unwrap();
-        sealer.topics.get_mut("t").unwrap().next = u32::MAX - 1;
+        sealer.topics.all.get_mut("t").unwrap().next = u32::MAX - 1;
         assert_eq!(sealer.seal("t", b"").map(|(seq, _)| seq), Ok(u32::MAX - 1));
         assert!(sealer.is_exhausting());
         for _ in 0..2 {

@@ -40,7 +40,7 @@ impl Subscriber {
         };
         let mut result = Err(Reject::NotAuthentic);
         for run in candidates {
-            let Some(stream) = self.streams.get_mut(&(run.publisher, run.stream)) else { continue };
+            let Some(stream) = self.streams.get_at(&mut run.place, run.publisher, run.stream) else { continue };
             let generation = stream.latest();
             match run.open(stream, frame, &mut self.aad) {
                 Ok(mut opened) => {

@@ -78,14 +78,13 @@ impl Subscriber {
         rng: &mut R,
         out: &mut Output,
     ) {
-        let at = (id, grant.id);
-        if self.streams.contains_key(&at) {
+        if self.streams.contains(id, grant.id) {
             // Entry 1 repeats what the GRANT brought: a tick that this stream did not open then, it will not open now.
             return;
         }
         self.touch(id);
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        self.streams.insert(at, HeldStream::new(id, grant, owed, now.unix_ms));
+        self.streams.insert(id, grant.id, HeldStream::new(id, grant, owed, now.unix_ms));
         peer.streams.push(grant.id);
         let parked = peer.parked_tick.take();
         if peer.streams.len() > MAX_STREAMS {

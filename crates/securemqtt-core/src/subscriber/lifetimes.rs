@@ -49,7 +49,7 @@ pub(super) enum Opened {
 impl Subscriber {
     /// Whether a run that a tick names would be opened: it is new, its stream is held, and there is room.
     pub(super) fn may_open(&self, id: PeerId, positions: &RunPositions, is_own: bool, now: Now) -> bool {
-        let (Some(peer), Some(stream)) = (self.peers.get(&id), self.streams.get(&(id, positions.stream))) else {
+        let (Some(peer), Some(stream)) = (self.peers.get(&id), self.streams.get(id, positions.stream)) else {
             return false;
         };
         let of_stream = |number: &[u8; 5]| self.find_run(id, *number).is_some_and(|run| run.stream == stream.id);
@@ -111,7 +111,7 @@ impl Subscriber {
 
     /// What of a run that a tick names is owed to us, if it is new.
     fn is_owed(&self, id: PeerId, positions: &RunPositions, is_own: bool, now: Now) -> bool {
-        match self.streams.get(&(id, positions.stream)).map(|stream| stream.owed) {
+        match self.streams.get(id, positions.stream).map(|stream| stream.owed) {
             Some(Owed::All) => true,
             Some(Owed::Next(first_ms)) => is_own || now.mono_ms >= first_ms + FIRST_TICKS_MS,
             Some(Owed::Nothing) | None => false,
@@ -120,8 +120,8 @@ impl Subscriber {
 
     /// A signed tick has come: what of its stream is owed to us from now on.
     pub(super) fn note_owed(&mut self, id: PeerId, tick: &TickBody, now: Now) {
-        let at = (id, tick.runs[0].stream);
-        let Some(first_ms) = self.streams.get(&at).and_then(|stream| match stream.owed {
+        let current = tick.runs[0].stream;
+        let Some(first_ms) = self.streams.get(id, current).and_then(|stream| match stream.owed {
             Owed::Nothing => Some(now.mono_ms),
             Owed::Next(first_ms) => Some(first_ms),
             Owed::All => None,
@@ -133,7 +133,7 @@ impl Subscriber {
         let topics_len: usize = topics.map(|position| TopicPosition::encoded_len(&position.topic)).sum();
         let has_room = topics_len + OLDER_RUN_FIXED_LEN * (older.len() + 1) + OLDER_RUN_LEN <= OLDER_LEN;
         let owed = if has_room { Owed::All } else { Owed::Next(first_ms) };
-        self.streams.entry(at).and_modify(|stream| stream.owed = owed);
+        self.streams.get_mut(id, current).into_iter().for_each(|stream| stream.owed = owed);
     }
 
     /// The open run at a place in the order.
@@ -145,7 +145,7 @@ impl Subscriber {
     /// Whether a run of a publisher was closed.
     pub(super) fn is_closed(&self, id: PeerId, number: [u8; 5]) -> bool {
         let Some(peer) = self.peers.get(&id).filter(|_| self.closed.contains_key(&number)) else { return false };
-        let mut streams = peer.streams.iter().filter_map(|stream| self.streams.get(&(id, *stream)));
+        let mut streams = peer.streams.iter().filter_map(|stream| self.streams.get(id, *stream));
         streams.any(|stream| stream.closed.contains(&number))
     }
 
@@ -164,7 +164,7 @@ impl Subscriber {
             let (order, stream) = (run.order, run.stream);
             self.give_up_run(id, number, now, out);
             self.drop_run(id, order);
-            let Some(stream) = self.streams.get_mut(&(id, stream)) else { continue };
+            let Some(stream) = self.streams.get_mut(id, stream) else { continue };
             if stream.closed.insert(number) {
                 *self.closed.entry(number).or_default() += 1;
             }
@@ -177,22 +177,21 @@ impl Subscriber {
         let open = peer.runs.keys().filter_map(|order| self.run_at(id, *order));
         let lacking: Vec<u32> = open.filter(|(_, run)| !self.is_complete(run)).map(|(_, run)| run.stream).collect();
         for stream in &peer.streams {
-            if let Some(held) = self.streams.get_mut(&(id, *stream)) {
+            if let Some(held) = self.streams.get_mut(id, *stream) {
                 held.settle(lacking.contains(stream));
             }
         }
     }
 
     fn is_complete(&self, run: &Run) -> bool {
-        run.topics.iter().all(|(topic, state)| state.is_complete() || !self.wants(topic))
+        run.topics.iter().all(|state| state.is_complete() || !self.wants(&state.name))
     }
 
     /// Tells what will not come any more of a run that is about to be forgotten.
     fn give_up_run(&mut self, id: PeerId, number: [u8; 5], now: Now, out: &mut Output) {
         let Some(run) = run_mut(&mut self.runs, id, number) else { return };
         let told = |state: &mut TopicState| (Arc::clone(&state.name), state.give_up_all());
-        let all: Vec<(Arc<str>, Told)> =
-            run.topics.values_mut().map(told).filter(|(_, told)| !told.is_empty()).collect();
+        let all: Vec<(Arc<str>, Told)> = run.topics.iter_mut().map(told).filter(|(_, told)| !told.is_empty()).collect();
         for (topic, told) in all.into_iter().filter(|(topic, _)| self.wants(topic)).collect::<Vec<_>>() {
             self.tell(id, number, &topic, told, now, out);
         }
@@ -231,7 +230,7 @@ impl Subscriber {
             }
         }
         self.touch(id);
-        let Some(dropped) = self.streams.remove(&(id, stream)) else { return };
+        let Some(dropped) = self.streams.remove(id, stream) else { return };
         for number in dropped.closed {
             match self.closed.get_mut(&number) {
                 Some(count) if *count > 1 => *count -= 1,
@@ -255,7 +254,7 @@ impl Subscriber {
         self.next_sweep_ms = now.mono_ms + SWEEP_MS;
         let mut replaced = Vec::new();
         for (id, peer) in &self.peers {
-            let current_ms = |stream: &u32| self.streams.get(&(*id, *stream)).map_or(0, |held| held.current_ms);
+            let current_ms = |stream: &u32| self.streams.get(*id, *stream).map_or(0, |held| held.current_ms);
             let Some(newest) = peer.streams.iter().max_by_key(|stream| current_ms(stream)) else { continue };
             let is_old = |stream: &&u32| *stream != newest && current_ms(stream) + REPLACED_MS <= now.unix_ms;
             replaced.extend(peer.streams.iter().filter(is_old).map(|stream| (*id, *stream)));

@@ -9,6 +9,7 @@ mod filters;
 mod frames;
 mod gaps;
 mod grants;
+mod held;
 mod hellos;
 mod keys;
 mod known;
@@ -48,12 +49,12 @@ use crate::trust::Trust;
 use crate::{Delivery, Now, Outgoing, Qos};
 use filters::MAX_EXACT_PEERS;
 use gaps::TopicKey;
+use held::HeldStreams;
 use limits::Limits;
 use parking::Parking;
 use peer::Peer;
 use runs::Run;
 use store::Dirty;
-use streams::HeldStream;
 
 /// Whoever was dismissed or revoked asks again after this long.
 const DISMISSED_MS: u64 = 300_000;
@@ -81,7 +82,7 @@ pub struct Subscriber {
     /// Publishers that were reported once as refused, with the first bytes of what they showed.
     reported: HashSet<[u8; 33]>,
     denied: HashSet<PeerId>,
-    streams: HashMap<(PeerId, u32), HeldStream>,
+    streams: HeldStreams,
     runs: HashMap<[u8; 5], Vec<Run>>,
     /// The closed runs of all streams, each with the number of streams that have closed it.
     closed: HashMap<[u8; 5], u32>,
@@ -115,7 +116,7 @@ impl Subscriber {
             peers: HashMap::new(),
             reported: HashSet::new(),
             denied: HashSet::new(),
-            streams: HashMap::new(),
+            streams: HeldStreams::default(),
             runs: HashMap::new(),
             closed: HashMap::new(),
             parking: Parking::default(),

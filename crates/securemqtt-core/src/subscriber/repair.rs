@@ -172,7 +172,7 @@ impl Subscriber {
     /// What to say of a topic that is wanted; `None` when nothing of it is wanted any more.
     fn wanted_entry(&self, id: PeerId, place: &Place, limit: u32) -> Option<Entry> {
         let (run, topic) = place;
-        let state = self.find_run(id, *run)?.topics.get(topic.as_str())?;
+        let state = self.find_run(id, *run)?.topics.get(topic)?;
         if !self.wants(topic) || state.is_settled() {
             return None;
         }

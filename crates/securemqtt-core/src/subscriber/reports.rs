@@ -68,7 +68,7 @@ impl Subscriber {
         for positions in runs {
             let is_open = self.find_run(id, positions.run).is_some();
             // A run that we hold the stream of, and have no room for yet: what is in it is wanted later.
-            let is_held = self.streams.contains_key(&(id, positions.stream));
+            let is_held = self.streams.contains(id, positions.stream);
             if is_held && !is_open && !self.is_closed(id, positions.run) {
                 continue;
             }
@@ -94,9 +94,7 @@ impl Subscriber {
             .filter_map(|((run, hash), (topic, next))| match topic {
                 None => Some(Entry { topic, report: TopicReport { run, topic: hash, next, missing: Vec::new() } }),
                 // A run that was closed meanwhile is asked about again, if it matters.
-                Some(topic) => {
-                    Some(Entry::of(run, &topic, self.find_run(id, run)?.topics.get(topic.as_str())?, u32::MAX))
-                }
+                Some(topic) => Some(Entry::of(run, &topic, self.find_run(id, run)?.topics.get(&topic)?, u32::MAX)),
             })
             .collect();
         let sent = self.send_reports(id, &entries, now, out);

@@ -82,7 +82,7 @@ impl Subscriber {
                 let (order, held) = read_stream(version, id, stream, now, &mut reader)?;
                 orders.push((order, (id, stream)));
                 self.restore_closed(held.closed.iter().copied());
-                self.streams.insert((id, stream), held);
+                self.streams.insert(id, stream, held);
             }
             Table::Run => {
                 let number = key.array()?;
@@ -120,7 +120,7 @@ impl Subscriber {
                 .into_iter()
                 .for_each(|peer| peer.repair.want(number, &state.name, now.mono_ms, rng));
         }
-        run.topics.insert(Arc::clone(&state.name), state);
+        run.topics.push(state);
     }
 
     /// A run of which there was a record; one of a publisher that is not stored is left out.

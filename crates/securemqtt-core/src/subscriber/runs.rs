@@ -1,8 +1,8 @@
 //! A run that a subscriber follows: one replay window and one ledger for each of its topics.
 
 use std::collections::HashMap;
-use std::sync::Arc;
 
+use crate::by_topic::ByTopic;
 use crate::identity::PeerId;
 
 use super::event::Reject;
@@ -18,11 +18,13 @@ pub(super) const MAX_TOPICS: usize = 4096;
 pub(super) struct Run {
     pub(super) publisher: PeerId,
     pub(super) stream: u32,
+    /// Where its stream was found last.
+    pub(super) place: usize,
     /// Its place among the open runs of its publisher: a later run has a greater one.
     pub(super) order: u64,
     /// Whether a later run is open: what comes now of this one may come behind that one's readings.
     pub(super) followed: bool,
-    pub(super) topics: HashMap<Arc<str>, TopicState>,
+    pub(super) topics: ByTopic<TopicState>,
     /// The last tick whose signature verified: its number and when it came.
     pub(super) tick: Option<(u32, u64)>,
     /// The highest number of its ticks that verified under the stream's key, and whether there was one.
@@ -42,9 +44,10 @@ impl Run {
         Self {
             publisher,
             stream,
+            place: 0,
             order,
             followed: false,
-            topics: HashMap::new(),
+            topics: ByTopic::default(),
             tick: None,
             seen: 0,
             beaten: false,
@@ -67,12 +70,16 @@ impl Run {
         }
         let mut state = TopicState::named(frame.topic);
         let opened = state.open(self.publisher, stream, frame, aad)?;
-        self.topics.insert(Arc::clone(&state.name), state);
+        self.topics.push(state);
         Ok(opened)
     }
 
     /// The state of a topic, which is new perhaps.
     pub(super) fn topic(&mut self, topic: &str) -> &mut TopicState {
-        self.topics.entry(Arc::from(topic)).or_insert_with_key(|name| TopicState::named(name))
+        let place = match self.topics.find(topic) {
+            Some(place) => place,
+            None => self.topics.push(TopicState::named(topic)),
+        };
+        self.topics.at(place)
     }
 }

@@ -67,7 +67,7 @@ impl Subscriber {
         if let Some(peer) = self.peers.get(&id).filter(|peer| peer.session.is_some()) {
             keep(Table::Peer, id.as_bytes().to_vec(), encode_peer(peer));
             for (order, number) in peer.streams.iter().enumerate() {
-                let Some(stream) = self.streams.get(&(id, *number)) else { continue };
+                let Some(stream) = self.streams.get(id, *number) else { continue };
                 keep(Table::Stream, stream_key(id, *number), encode_stream(stream, order));
             }
             for (number, run) in peer.runs.keys().filter_map(|order| self.run_at(id, *order)) {

@@ -100,6 +100,10 @@ impl HeldStream {
         }
     }
 
+    pub(super) fn is(&self, publisher: PeerId, id: u32) -> bool {
+        self.id == id && self.publisher == publisher
+    }
+
     /// The generations that are held.
     pub(super) fn kept(&self) -> &VecDeque<(u8, GenerationSecret)> {
         &self.kept

@@ -55,7 +55,7 @@ impl Subscriber {
             return Ok(());
         }
         let known = known.map(|run| run.stream).filter(|stream| {
-            let held = self.streams.get(&(id, *stream));
+            let held = self.streams.get(id, *stream);
             held.is_some_and(|held| header.generation <= held.announced().saturating_add(FRAME_STEPS))
         });
         // A tick of a known run costs no more than a frame: a flood of them must not shut the genuine one out.
@@ -98,7 +98,7 @@ impl Subscriber {
         let aad = [&message[..header_len], topic.as_bytes()].concat();
         let held = self.peers.get(&id)?.streams.iter().rev().enumerate();
         for (age, stream) in held.filter(|(_, stream)| known.is_none_or(|known| known == **stream)) {
-            let Some(stream) = self.streams.get(&(id, *stream)) else { continue };
+            let Some(stream) = self.streams.get(id, *stream) else { continue };
             // Only the newest stream may be far behind: a forged tick costs no more than that.
             let steps = if age == 0 { TICK_STEPS } else { FRAME_STEPS };
             let Ok(derived) = stream.derive(header.generation, steps) else { continue };
@@ -166,11 +166,11 @@ impl Subscriber {
             self.find_run(id, positions.run).is_some_and(|run| {
                 let mut wanted = positions.topics.iter().filter(|position| self.wants(&position.topic));
                 wanted.any(|position| {
-                    run.topics.get(&*position.topic).map_or(position.next > 0, |state| state.disagrees(position))
+                    run.topics.get(&position.topic).map_or(position.next > 0, |state| state.disagrees(position))
                 }) || !run.unnamed(&tick.body, index).is_empty()
             })
         });
-        let stream = self.streams.get(&(id, tick.stream));
+        let stream = self.streams.get(id, tick.stream);
         let steps = stream.is_some_and(|stream| stream.announced() < tick.header.generation);
         // A number out of turn: a tick was lost, or this one is a replay, or the one before was forged.
         let in_turn = run.seen.checked_add(1) == Some(tick.header.seq);
@@ -188,7 +188,7 @@ impl Subscriber {
     }
 
     fn check_signature(&self, id: PeerId, tick: &OpenedTick, header: &[u8]) -> Result<(), Reject> {
-        let stream = self.streams.get(&(id, tick.stream)).ok_or(Reject::NotAuthentic)?;
+        let stream = self.streams.get(id, tick.stream).ok_or(Reject::NotAuthentic)?;
         let (body, signature) = tick.plain.split_last_chunk().ok_or(Reject::NotAuthentic)?;
         let topic = Control::Tick.topic(id);
         let signed = Signed::Tick { header, topic: &topic, body };
@@ -198,7 +198,7 @@ impl Subscriber {
     /// A tick whose signature verified.
     fn apply(&mut self, id: PeerId, tick: &OpenedTick, now: Now, out: &mut Output) {
         self.touch(id);
-        if let Some(stream) = self.streams.get_mut(&(id, tick.stream)) {
+        if let Some(stream) = self.streams.get_mut(id, tick.stream) {
             stream.announce(tick.header.generation);
             stream.current_ms = now.unix_ms;
         }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::open::Readings;
+use crate::by_topic::OfTopic;
 use crate::ledger::{Leaf, Ledger};
 use crate::primitives::AeadKey;
 use crate::ranges::RangeSet;
@@ -81,6 +82,12 @@ impl Told {
 /// How many numbers there are in some ranges.
 pub(super) fn count(ranges: &[Range]) -> u64 {
     ranges.iter().map(|(from, to)| u64::from(to - from)).sum()
+}
+
+impl OfTopic for TopicState {
+    fn topic(&self) -> &Arc<str> {
+        &self.name
+    }
 }
 
 impl TopicState {

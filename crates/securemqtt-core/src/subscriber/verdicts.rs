@@ -26,7 +26,7 @@ impl Subscriber {
     ) {
         for position in positions.topics.iter().filter(|position| self.wants(&position.topic)).collect::<Vec<_>>() {
             let Some(run) = run_mut(&mut self.runs, id, positions.run) else { return };
-            if run.topics.len() >= MAX_TOPICS && !run.topics.contains_key(&*position.topic) {
+            if run.topics.len() >= MAX_TOPICS && run.topics.get(&position.topic).is_none() {
                 continue;
             }
             let state = run.topic(&position.topic);
@@ -65,9 +65,9 @@ impl Run {
     /// Topics of which frames were accepted, though a tick rules them out: they stand at zero.
     pub(super) fn unnamed(&self, body: &TickBody, index: usize) -> Vec<TopicPosition> {
         let named = |topic: &str| body.runs[index].topics.iter().any(|position| position.topic == topic);
-        let accepted = self.topics.iter().filter(|(_, state)| state.window.end() > 0);
+        let accepted = self.topics.iter().filter(|state| state.window.end() > 0);
         accepted
-            .map(|(topic, _)| topic)
+            .map(|state| &state.name)
             .filter(|topic| body.rules_out(index, topic) && !named(topic))
             .map(|topic| TopicPosition {
                 topic: topic.to_string(),

@@ -45,7 +45,7 @@ impl Sealer {
     /// Where every topic stands, those first that moved since they were last announced.
     pub(super) fn positions(&mut self, room: usize, reach: Reach) -> Vec<TopicPosition> {
         let mut topics: Vec<(&TopicSealer, bool)> =
-            self.topics.iter().map(|topic| (topic, topic.reached(reach) != topic.announced)).collect();
+            self.topics.all.iter().map(|topic| (topic, topic.reached(reach) != topic.announced)).collect();
         topics.sort_unstable_by(|a, b| b.1.cmp(&a.1).then_with(|| a.0.name.cmp(&b.0.name)));
         let moved = topics.iter().take_while(|(_, moved)| *moved).count();
         // Topics that did not move take turns, where not all of them fit.
@@ -71,7 +71,7 @@ impl Sealer {
 
     /// How many topics moved since they were last announced.
     pub(crate) fn unannounced_topics(&self, reach: Reach) -> usize {
-        self.topics.iter().filter(|topic| topic.reached(reach) != topic.announced).count()
+        self.topics.all.iter().filter(|topic| topic.reached(reach) != topic.announced).count()
     }
 
     /// How many ticks this run has made.
@@ -97,7 +97,7 @@ impl Sealer {
         let mut topics = self.positions(room, kind.reach);
         for position in &mut topics {
             position.first_kept = first_kept(self.run, position);
-            if let Some(topic) = self.topics.get_mut(&position.topic) {
+            if let Some(topic) = self.topics.all.get_mut(&position.topic) {
                 topic.announced = position.next;
             }
         }
@@ -126,7 +126,7 @@ impl Sealer {
     /// Moves the marks that digests reach back to: after each timed tick.
     pub(crate) fn move_marks(&mut self, reach: Reach) {
         self.unannounced = 0;
-        for topic in self.topics.iter_mut() {
+        for topic in self.topics.all.iter_mut() {
             topic.marks = [topic.marks[1], topic.reached(reach)];
             topic.ledger.forget_below(topic.marks[0]);
         }

@@ -1,8 +1,8 @@
 //! The topics of a run: each with its key, its counter and its ledger.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
+use crate::by_topic::{ByTopic, OfTopic};
 use crate::ledger::Ledger;
 use crate::primitives::AeadKey;
 
@@ -38,58 +38,23 @@ impl TopicSealer {
     }
 }
 
-/// All of them. A reading is mostly for the topic of the one before: that is found without a hash.
+impl OfTopic for TopicSealer {
+    fn topic(&self) -> &Arc<str> {
+        &self.name
+    }
+}
+
+/// All of them, and which were sealed for since that was last stored.
 #[derive(Default)]
 pub(super) struct Topics {
-    all: Vec<TopicSealer>,
-    by_name: HashMap<Arc<str>, usize>,
-    last: usize,
-    /// Those that were sealed for since that was last stored.
+    pub(super) all: ByTopic<TopicSealer>,
     moved: Vec<usize>,
 }
 
 impl Topics {
-    pub(super) fn len(&self) -> usize {
-        self.all.len()
-    }
-
-    pub(super) fn iter(&self) -> impl Iterator<Item = &TopicSealer> {
-        self.all.iter()
-    }
-
-    pub(super) fn iter_mut(&mut self) -> impl Iterator<Item = &mut TopicSealer> {
-        self.all.iter_mut()
-    }
-
-    /// The place of a topic.
-    pub(super) fn find(&mut self, name: &str) -> Option<usize> {
-        if self.all.get(self.last).is_none_or(|topic| *topic.name != *name) {
-            self.last = *self.by_name.get(name)?;
-        }
-        Some(self.last)
-    }
-
-    pub(super) fn get_mut(&mut self, name: &str) -> Option<&mut TopicSealer> {
-        let at = self.find(name)?;
-        self.all.get_mut(at)
-    }
-
-    /// The topic at a place.
-    pub(super) fn at(&mut self, at: usize) -> &mut TopicSealer {
-        &mut self.all[at]
-    }
-
-    /// Adds a topic, and returns its place.
-    pub(super) fn push(&mut self, topic: TopicSealer) -> usize {
-        self.last = self.all.len();
-        self.by_name.insert(Arc::clone(&topic.name), self.last);
-        self.all.push(topic);
-        self.last
-    }
-
     /// Something was sealed for the topic at a place.
     pub(super) fn note_moved(&mut self, at: usize) {
-        if !std::mem::replace(&mut self.all[at].has_moved, true) {
+        if !std::mem::replace(&mut self.all.at(at).has_moved, true) {
             self.moved.push(at);
         }
     }
@@ -97,7 +62,7 @@ impl Topics {
     /// The topics that were sealed for since the last call, and how far.
     pub(super) fn take_moved(&mut self) -> Vec<(Arc<str>, u32)> {
         let moved = self.moved.drain(..).map(|at| {
-            let topic = &mut self.all[at];
+            let topic = self.all.at(at);
             topic.has_moved = false;
             (Arc::clone(&topic.name), topic.next)
         });
@@ -109,28 +74,14 @@ impl Topics {
 mod tests {
     use super::*;
 
-    fn topics(names: &[&str]) -> Topics {
-        let mut topics = Topics::default();
-        for name in names {
-            topics.push(TopicSealer::new(name, AeadKey::new(&[0; 28]), 0));
-        }
-        topics
-    }
-
-    #[test]
-    fn a_topic_is_found_whichever_was_found_before() {
-        let mut topics = topics(&["a", "b"]);
-        for name in ["a", "a", "b", "a", "b", "b"] {
-            assert_eq!(topics.get_mut(name).map(|topic| topic.name.to_string()).as_deref(), Some(name));
-        }
-        assert!(topics.get_mut("c").is_none() && topics.find("b") == Some(1));
-    }
-
     #[test]
     fn what_has_moved_is_taken_once() {
-        let mut topics = topics(&["a", "b", "c"]);
+        let mut topics = Topics::default();
+        for name in ["a", "b", "c"] {
+            topics.all.push(TopicSealer::new(name, AeadKey::new(&[0; 28]), 0));
+        }
         for (at, next) in [(2, 1), (0, 1), (2, 2)] {
-            topics.at(at).next = next;
+            topics.all.at(at).next = next;
             topics.note_moved(at);
         }
         assert_eq!(topics.take_moved(), [(Arc::from("c"), 2), (Arc::from("a"), 1)]);

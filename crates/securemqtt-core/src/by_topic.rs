@@ -1,0 +1,99 @@
+//! What there is of each topic of a run. A frame is mostly of the topic of the one before: that is found without a hash.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+/// Something of one topic.
+pub(crate) trait OfTopic {
+    /// The topic.
+    fn topic(&self) -> &Arc<str>;
+}
+
+/// All of them, each at its place; none ever leaves.
+#[derive(Debug)]
+pub(crate) struct ByTopic<T> {
+    all: Vec<T>,
+    places: HashMap<Arc<str>, usize>,
+    last: usize,
+}
+
+impl<T> Default for ByTopic<T> {
+    fn default() -> Self {
+        Self { all: Vec::new(), places: HashMap::new(), last: 0 }
+    }
+}
+
+impl<T: OfTopic> ByTopic<T> {
+    pub(crate) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
+        self.all.iter()
+    }
+
+    pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = &mut T> {
+        self.all.iter_mut()
+    }
+
+    /// The place of a topic.
+    pub(crate) fn find(&mut self, topic: &str) -> Option<usize> {
+        self.last = self.place(topic)?;
+        Some(self.last)
+    }
+
+    fn place(&self, topic: &str) -> Option<usize> {
+        match self.all.get(self.last) {
+            Some(last) if **last.topic() == *topic => Some(self.last),
+            _ => self.places.get(topic).copied(),
+        }
+    }
+
+    pub(crate) fn get(&self, topic: &str) -> Option<&T> {
+        self.all.get(self.place(topic)?)
+    }
+
+    pub(crate) fn get_mut(&mut self, topic: &str) -> Option<&mut T> {
+        let place = self.find(topic)?;
+        self.all.get_mut(place)
+    }
+
+    /// What is at a place.
+    pub(crate) fn at(&mut self, place: usize) -> &mut T {
+        &mut self.all[place]
+    }
+
+    /// Adds a topic that is not there yet, and returns its place.
+    pub(crate) fn push(&mut self, of_topic: T) -> usize {
+        self.last = self.all.len();
+        self.places.insert(Arc::clone(of_topic.topic()), self.last);
+        self.all.push(of_topic);
+        self.last
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    impl OfTopic for Arc<str> {
+        fn topic(&self) -> &Arc<str> {
+            self
+        }
+    }
+
+    #[test]
+    fn a_topic_is_found_whichever_was_found_before() {
+        let mut topics = ByTopic::default();
+        assert_eq!(["a", "b"].map(|topic| topics.push(Arc::<str>::from(topic))), [0, 1]);
+        for (topic, place) in [("a", 0), ("a", 0), ("b", 1), ("a", 0), ("b", 1), ("b", 1)] {
+            assert_eq!(topics.find(topic), Some(place));
+            assert_eq!(**topics.at(place), *topic);
+        }
+        for topic in ["a", "b"] {
+            assert_eq!(topics.get(topic).map(|found| &**found), Some(topic));
+        }
+        assert!(topics.get("c").is_none());
+        assert_eq!((topics.find("c"), topics.find("b")), (None, Some(1)));
+    }
+}
