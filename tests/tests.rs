@@ -32,6 +32,8 @@ mod cli;
 mod demo;
 /// A state directory that is full or turns read-only under way: nothing lost, nothing twice, and it says so.
 mod disk;
+/// Who waits until the broker has everything is told.
+mod drained;
 /// A subscriber that is stopped and killed: each reading once in a file, nothing asked anew, nothing shown again.
 mod durable;
 /// What the network, the broker or the input can get wrong: each with its message and exit code.

@@ -15,14 +15,23 @@ impl Publisher {
         self.engine.confirm_all();
     }
 
-    /// From now on [`Publisher::next`] also tells when the broker or a subscriber has acknowledged something.
+    /// From now on [`Publisher::next`] also tells when the broker or a subscriber has acknowledged something, and when the
+    /// broker has everything.
     pub fn watch(&mut self) {
         self.watches = true;
+        self.told_drained = false;
     }
 
     /// Whether the broker has everything that was published.
     pub fn is_drained(&self) -> bool {
         self.backlog.is_done() && self.gate.frames().0 == 0
+    }
+
+    /// Whether it is drained, and that was not told. What is kept nowhere leaves without an acknowledgement to reap.
+    pub(super) fn is_newly_drained(&mut self) -> bool {
+        let drained = self.is_drained();
+        let told = std::mem::replace(&mut self.told_drained, drained);
+        drained && !told
     }
 
     /// Ends cleanly: the last tick, what the broker still had for us, then DISCONNECT; for at most `patience`.

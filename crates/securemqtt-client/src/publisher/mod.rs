@@ -101,6 +101,8 @@ pub struct Publisher {
     /// Whether the program waits for room, or for what is under way to end.
     waits: bool,
     watches: bool,
+    /// Whether it was told that the broker has everything.
+    told_drained: bool,
 }
 
 impl std::fmt::Debug for Publisher {
@@ -140,6 +142,7 @@ impl Publisher {
             spools,
             waits: false,
             watches: false,
+            told_drained: false,
         };
         publisher.gate.submit(Vec::new(), Some(false));
         publisher.settle();
@@ -167,7 +170,8 @@ impl Publisher {
             }
             self.send_frames()?;
             let mark = self.pump.link.acknowledged_mark();
-            if self.reap() && self.watches || self.waits && self.is_ready() {
+            let moved = self.reap() || self.is_newly_drained();
+            if moved && self.watches || self.waits && self.is_ready() {
                 self.waits = false;
                 return Ok(Notice::Moved);
             }

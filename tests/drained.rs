@@ -1,0 +1,55 @@
+//! The library's publisher tells when the broker has everything: who waits for that must not wait for nothing.
+
+use std::time::Duration;
+
+use securemqtt_client::mqtt::{BrokerAddress, BrokerOptions};
+use securemqtt_client::publisher::{Publisher, Settings, WhenFull};
+use securemqtt_client::state::{StateDir, Store};
+use securemqtt_core::Qos;
+use securemqtt_core::peers::KnownPeers;
+use securemqtt_core::publisher::Config;
+use securemqtt_core::trust::{Trust, TrustMode};
+
+use crate::broker::Broker;
+use crate::process::PATIENCE;
+
+#[test]
+fn the_end_of_everything_is_told_with_a_spool_and_without() {
+    let broker = Broker::start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    for spool_max in [0, 1 << 20] {
+        runtime.block_on(tells(&broker, spool_max));
+    }
+}
+
+async fn tells(broker: &Broker, spool_max: usize) {
+    let scratch = tempfile::tempdir().unwrap();
+    let mut publisher = started(broker, &StateDir::open(scratch.path().join("state")).unwrap(), spool_max).await;
+    assert!(publisher.is_ready());
+    // It waits in front of the link: there is no connection yet.
+    publisher.publish("t/a", &[b"{}"], Qos::AtLeastOnce, false).unwrap();
+    assert!(!publisher.is_drained());
+    publisher.watch();
+    while !publisher.is_drained() {
+        let told = tokio::time::timeout(PATIENCE, publisher.next()).await;
+        told.unwrap_or_else(|_| panic!("with a spool of {spool_max} bytes nobody tells")).unwrap();
+    }
+    publisher.finish(Duration::from_secs(3)).await.unwrap();
+}
+
+async fn started(broker: &Broker, directory: &StateDir, spool_max: usize) -> Publisher {
+    let identity = directory.identity().unwrap();
+    let (store, loaded) = Store::open(directory, None).unwrap();
+    let address = BrokerAddress::Tcp { host: "127.0.0.1".to_owned(), port: broker.port(), tls: false };
+    let settings = Settings {
+        broker: BrokerOptions::new(address, "p"),
+        trust: Trust::new(TrustMode::Strict, identity.public().id(), KnownPeers::default(), Vec::new()),
+        identity,
+        engine: Config { spool_max, ..Config::new("p".parse().unwrap()) },
+        peers: directory.known_peers(),
+        store,
+        loaded,
+        when_full: WhenFull::Wait,
+    };
+    Publisher::start(settings).await.unwrap()
+}
