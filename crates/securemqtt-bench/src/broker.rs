@@ -4,6 +4,7 @@ use std::fs::{self, File};
 use std::net::{TcpListener, TcpStream};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,7 +21,12 @@ pub(crate) const HOST: &str = "127.0.0.1";
 /// QoS 1 messages under way at once: the broker's limit, and what every client here asks for.
 pub(crate) const IN_FLIGHT: u16 = 100;
 /// Longer than it takes on a loaded machine.
-const PATIENCE: Duration = Duration::from_secs(20);
+const PATIENCE: Duration = Duration::from_secs(60);
+/// Where ports are looked for.
+const FIRST_PORT: u16 = 12_000;
+const PORTS: u32 = 20_000;
+/// Lines of its log that are shown when it fails.
+const SHOWN: usize = 10;
 const POLL: Duration = Duration::from_millis(5);
 /// Another process may take a port between finding it free and using it.
 const ATTEMPTS: u32 = 5;
@@ -127,8 +133,24 @@ fn configuration(port: u16, tls_port: u16, certificates: &Certificates) -> Strin
     )
 }
 
+/// A port that nobody listens on, and below those that the system gives to outgoing connections (from 32768 on Linux).
 fn free_port() -> Outcome<u16> {
-    Ok(TcpListener::bind((HOST, 0))?.local_addr()?.port())
+    static COUNT: AtomicU16 = AtomicU16::new(0);
+    let offset = u16::try_from(std::process::id() % PORTS)?;
+    for _ in 0..PORTS {
+        let number = u32::from(COUNT.fetch_add(1, Ordering::Relaxed)) + u32::from(offset);
+        let port = FIRST_PORT + u16::try_from(number % PORTS)?;
+        if TcpListener::bind((HOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
+    Err("no port is free".into())
+}
+
+/// The last lines of a log.
+fn end_of(log: &str) -> String {
+    let lines: Vec<&str> = log.lines().collect();
+    lines[lines.len().saturating_sub(SHOWN)..].join("\n")
 }
 
 fn launch(program: &Path, directory: &Path, port: u16) -> Outcome<Child> {
@@ -145,7 +167,7 @@ fn launch(program: &Path, directory: &Path, port: u16) -> Outcome<Child> {
     loop {
         let said = fs::read_to_string(&path).unwrap_or_default();
         if process.try_wait()?.is_some() {
-            return Err(format!("Mosquitto did not start: {}", said.lines().last().unwrap_or("no reason")).into());
+            return Err(format!("Mosquitto did not start:\n{}", end_of(&said)).into());
         }
         // It says so when the ports are its own.
         if said.contains(" running") && TcpStream::connect((HOST, port)).is_ok() {
@@ -154,7 +176,7 @@ fn launch(program: &Path, directory: &Path, port: u16) -> Outcome<Child> {
         if Instant::now() > deadline {
             let _ = process.kill();
             let _ = process.wait();
-            return Err("Mosquitto did not start in time".into());
+            return Err(format!("Mosquitto did not start in {PATIENCE:?}:\n{}", end_of(&said)).into());
         }
         thread::sleep(POLL);
     }

@@ -73,7 +73,7 @@ impl Cli {
 
     /// Runs of every row.
     pub(crate) fn runs(&self) -> usize {
-        let usual = if self.quick { 1 } else { 5 };
+        let usual = if self.quick { 1 } else { 3 };
         self.runs.map_or(usual, usize::from)
     }
 }
@@ -100,7 +100,7 @@ mod tests {
 
     #[test]
     fn a_quick_run_is_one_run_unless_more_are_asked_for() {
-        assert_eq!((parse("").runs(), parse("--quick").runs(), parse("--quick --runs 3").runs()), (5, 1, 3));
+        assert_eq!((parse("").runs(), parse("--quick").runs(), parse("--quick --runs 5").runs()), (3, 1, 5));
         assert!(Cli::try_parse_from(["bench", "--runs", "0"]).is_err());
     }
 }

@@ -11,10 +11,12 @@ mod tally;
 
 pub(crate) use reading::{Readings, now_ns, number, published_ns};
 
+use tokio::runtime::Builder;
+
 use crate::job::{Job, Said};
 use crate::outcome::Outcome;
 
-/// Threads of a process in a role, as the programs have them.
+/// Threads of a subscriber, ours or the yardstick, as mqtt-subscriber has them. A publisher has one, as mqtt-publisher.
 const THREADS: usize = 2;
 
 /// Plays a role until stdin ends, or it fails.
@@ -31,7 +33,10 @@ pub(crate) fn play(job: &str) -> Outcome<()> {
 
 fn start(job: &str) -> Outcome<()> {
     let job: Job = serde_json::from_str(job)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?;
+    let runtime = match job {
+        Job::PlainPublisher { .. } | Job::Publisher { .. } => Builder::new_current_thread().enable_all().build()?,
+        _ => Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?,
+    };
     runtime.block_on(async {
         match job {
             Job::PlainPublisher { site, load } => plain::publish(&site, &load).await,

@@ -1,4 +1,4 @@
-//! Our publisher, driven as `mqtt-publisher` drives it: a reading at a time, with an ear for everything else in between.
+//! Our publisher, driven as `mqtt-publisher` drives it: some readings at a time, with an ear for everything else in between.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -17,6 +17,8 @@ use crate::outcome::Outcome;
 const LINGER: Duration = Duration::from_millis(10);
 const MAX_READINGS: usize = 256;
 const MAX_BYTES: usize = 8 << 10;
+/// Readings that are taken before anything else is listened to, as by the program.
+const MAX_AT_ONCE: usize = 64;
 
 /// Waits for its subscribers, then publishes whenever it is asked to.
 pub(super) async fn publish(site: &Site, state: PathBuf, load: &Load, spool: bool, subscribers: usize) -> Outcome<()> {
@@ -66,16 +68,27 @@ async fn run(
             notice = publisher.next() => drop(notice?),
             () = batch.due(), if is_ready => batch.send(publisher, load)?,
             () = pace.next(), if is_ready => {
-                let reading = readings.next(pace.is_timed().then(now_ns));
-                if !load.linger {
-                    publisher.publish(&load.topic, &[reading], ours::quality(load.qos), false)?;
-                } else if batch.add(reading) {
-                    batch.send(publisher, load)?;
+                let at_hand = if pace.is_timed() { 1 } else { MAX_AT_ONCE };
+                for _ in 0..at_hand {
+                    let reading = readings.next(pace.is_timed().then(now_ns));
+                    take(publisher, load, batch, reading)?;
+                    if !publisher.is_ready() {
+                        break;
+                    }
                 }
             }
         }
     }
     batch.send(publisher, load)
+}
+
+fn take(publisher: &mut Publisher, load: &Load, batch: &mut Batch, reading: &[u8]) -> Outcome<()> {
+    if !load.linger {
+        publisher.publish(&load.topic, &[reading], ours::quality(load.qos), false)?;
+    } else if batch.add(reading) {
+        batch.send(publisher, load)?;
+    }
+    Ok(())
 }
 
 /// Until the broker has everything.

@@ -68,7 +68,7 @@ pub(super) fn section(bench: &Bench) -> Section {
 }
 
 fn time(bench: &Bench) -> Duration {
-    bench.pick(Duration::from_secs(4), Duration::from_millis(300))
+    bench.pick(Duration::from_millis(2_500), Duration::from_millis(300))
 }
 
 fn measure(bench: &Bench, rows: &[Contender], section: &mut Section) -> Vec<Runs> {

@@ -18,8 +18,7 @@ impl Publisher {
     /// From now on [`Publisher::next`] also tells when the broker or a subscriber has acknowledged something, and when the
     /// broker has everything.
     pub fn watch(&mut self) {
-        self.watches = true;
-        self.told_drained = false;
+        self.watches = Some(false);
     }
 
     /// Whether the broker has everything that was published.
@@ -30,8 +29,7 @@ impl Publisher {
     /// Whether it is drained, and that was not told. What is kept nowhere leaves without an acknowledgement to reap.
     pub(super) fn is_newly_drained(&mut self) -> bool {
         let drained = self.is_drained();
-        let told = std::mem::replace(&mut self.told_drained, drained);
-        drained && !told
+        self.watches.as_mut().is_some_and(|told| !std::mem::replace(told, drained) && drained)
     }
 
     /// Ends cleanly: the last tick, what the broker still had for us, then DISCONNECT; for at most `patience`.

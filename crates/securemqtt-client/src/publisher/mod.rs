@@ -100,9 +100,8 @@ pub struct Publisher {
     spools: bool,
     /// Whether the program waits for room, or for what is under way to end.
     waits: bool,
-    watches: bool,
-    /// Whether it was told that the broker has everything.
-    told_drained: bool,
+    /// Where the program watches what becomes of it all: whether it was told that the broker has everything.
+    watches: Option<bool>,
 }
 
 impl std::fmt::Debug for Publisher {
@@ -141,8 +140,7 @@ impl Publisher {
             when_full: settings.when_full,
             spools,
             waits: false,
-            watches: false,
-            told_drained: false,
+            watches: None,
         };
         publisher.gate.submit(Vec::new(), Some(false));
         publisher.settle();
@@ -170,14 +168,14 @@ impl Publisher {
             }
             self.send_frames()?;
             let mark = self.pump.link.acknowledged_mark();
-            let moved = self.reap() || self.is_newly_drained();
-            if moved && self.watches || self.waits && self.is_ready() {
+            let moved = self.reap() && self.watches.is_some() || self.is_newly_drained();
+            if moved || self.waits && self.is_ready() {
                 self.waits = false;
                 return Ok(Notice::Moved);
             }
             let due = self.clock.instant(self.engine.next_poll_ms()).min(self.peers.next_look());
             let is_stopped = self.backlog.front().is_some() && self.pump.is_connected();
-            let waits_for_acks = (self.waits || self.watches) && self.backlog.is_under_way();
+            let waits_for_acks = (self.waits || self.watches.is_some()) && self.backlog.is_under_way();
             let link = (is_stopped || waits_for_acks).then(|| self.pump.link.clone());
             tokio::select! {
                 biased;
@@ -236,7 +234,7 @@ impl Publisher {
                 let now = self.clock.now();
                 self.engine.handle(&message.topic, &message.payload, now, &mut self.rng, &mut self.out);
                 self.settle_with(Some(Held::Acknowledge(message.ack)));
-                if self.watches {
+                if self.watches.is_some() {
                     self.notices.push_back(Notice::Moved);
                 }
                 return Ok(());
