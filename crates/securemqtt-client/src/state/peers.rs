@@ -11,8 +11,9 @@ use securemqtt_core::peers::KnownPeers;
 use super::atomic;
 use super::error::StateError;
 
-/// How soon a running program notices an edit: whoever revokes or adds a peer is watching.
-const LOOK_EVERY: Duration = Duration::from_secs(1);
+/// How soon a running program notices an edit by hand, without being told: it wakes up for that alone. The `peers` commands
+/// tell it at once, and so does HUP.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// A known_peers file. A running program and a command that edits it may share it.
 #[derive(Debug)]
