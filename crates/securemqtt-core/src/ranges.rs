@@ -29,6 +29,10 @@ impl RangeSet {
 
     /// Whether any number of `from..to` is in the set.
     pub fn intersects(&self, from: u32, to: u32) -> bool {
+        // The common case: what comes in order is above all.
+        if self.end() <= from {
+            return false;
+        }
         let at = self.ranges.partition_point(|&(_, end)| end <= from);
         self.ranges.get(at).is_some_and(|&(start, _)| start < to)
     }

@@ -5,7 +5,6 @@ use std::collections::HashSet;
 use rand_core::CryptoRng;
 
 use super::open::SealedFrame;
-use super::peer::Peer;
 use super::rollback::Mark;
 use super::session::Resend;
 use super::{Output, Subscriber};
@@ -124,8 +123,7 @@ impl Subscriber {
         let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.check.is_some()) else { return };
         peer.check = None;
         peer.mark = Some(Mark::at_once(now.mono_ms));
-        let due = peer.due_ms();
-        self.wake_at(due);
+        self.wake(id);
     }
 
     /// Parks a frame whose publisher may still have to tell us that we have read it before. False if it has not.
@@ -168,8 +166,7 @@ impl Subscriber {
             self.on_frame(&parked.topic, &parked.message, now, out);
         }
         // What could not be sent meanwhile.
-        let due = self.peers.get(&id).map_or(u64::MAX, Peer::due_ms);
-        self.wake_at(due);
+        self.wake(id);
     }
 
     pub(super) fn runs_of(&self, id: PeerId) -> HashSet<[u8; 5]> {

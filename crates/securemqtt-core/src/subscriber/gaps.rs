@@ -30,7 +30,7 @@ impl Subscriber {
             let settled = late.iter().chain(&lost);
             let all = settled.map(|&range| peer.repair.settle(run, topic, range, now.mono_ms)).max();
             if all == Some(true) {
-                self.wake_at(now.mono_ms);
+                self.wake(id);
             }
         }
         let span = |(from, to)| Span { publisher: id, topic: topic.to_owned(), run, from, to };
@@ -39,15 +39,25 @@ impl Subscriber {
         out.events.extend(lost.into_iter().map(|range| Event::Lost(span(range))));
     }
 
-    /// When the grace of the next gap is over.
-    pub(super) fn next_gap_ms(&self) -> u64 {
+    /// When the grace of the next gap is over, by a look at all of them.
+    fn next_gap_ms(&self) -> u64 {
         let due =
             |(id, number, topic): &TopicKey| self.find_run(*id, *number)?.topics.get(topic)?.gap.map(|(at, _)| at);
         self.gaps.iter().filter_map(due).min().unwrap_or(u64::MAX)
     }
 
+    /// The grace of a gap ends then, and not before.
+    pub(super) fn note_gap(&mut self, key: TopicKey, at_ms: u64) {
+        self.gaps.insert(key);
+        self.gaps_ms = self.gaps_ms.min(at_ms);
+        self.next_poll_ms = self.next_poll_ms.min(at_ms);
+    }
+
     /// Tells of the gaps whose grace is over.
     pub(super) fn report_gaps<R: CryptoRng + ?Sized>(&mut self, now: Now, rng: &mut R, out: &mut Output) {
+        if now.mono_ms < self.gaps_ms {
+            return;
+        }
         let mut still = HashSet::new();
         for key in std::mem::take(&mut self.gaps) {
             let (id, number, topic) = &key;
@@ -78,9 +88,11 @@ impl Subscriber {
             }
             if wanted && let Some(peer) = self.peers.get_mut(id) {
                 peer.repair.want(*number, topic, now.mono_ms, rng);
+                self.wake(*id);
             }
             self.tell(*id, *number, topic, Told { missing, lost, ..Told::default() }, now, out);
         }
         self.gaps = still;
+        self.gaps_ms = self.next_gap_ms();
     }
 }

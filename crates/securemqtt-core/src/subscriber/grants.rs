@@ -105,7 +105,7 @@ impl Subscriber {
         if status != Status::StaleCounter && peer.refused.replace(status) != Some(status) {
             out.events.push(Event::RefusedBy { name: peer.name.clone(), status });
         }
-        self.wake_at(now.mono_ms + wait);
+        self.wake(id);
     }
 
     fn granted<R: CryptoRng + ?Sized>(
@@ -182,8 +182,7 @@ impl Subscriber {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         self.dirty.publishers.insert(id);
         let name = peer.name.clone();
-        let due = peer.due_ms();
-        self.wake_at(due);
+        self.wake(id);
         out.events.push(Event::Keyed { id, name, first });
         self.acknowledge(id, out);
         let owed = if first { Owed::Nothing } else { Owed::All };

@@ -2,7 +2,6 @@
 
 use rand_core::CryptoRng;
 
-use super::peer::Peer;
 use super::rollback::Mark;
 use super::streams::{HeldStream, Owed};
 use super::{DISMISSED_MS, Event, Output, Reject, Subscriber};
@@ -63,8 +62,7 @@ impl Subscriber {
             self.acknowledge(id, out);
         }
         // Reports may have waited for the confirm.
-        let due = self.peers.get(&id).map_or(u64::MAX, Peer::due_ms);
-        self.wake_at(due);
+        self.wake(id);
         Ok(())
     }
 

@@ -4,6 +4,7 @@
 
 mod checks;
 mod config;
+mod due;
 mod event;
 mod filters;
 mod frames;
@@ -47,6 +48,7 @@ use crate::identity::{IdentityKey, PeerId};
 use crate::topic::{CONTROL_PREFIX, Control};
 use crate::trust::Trust;
 use crate::{Delivery, Now, Outgoing, Qos};
+use due::DueQueue;
 use filters::MAX_EXACT_PEERS;
 use gaps::TopicKey;
 use held::HeldStreams;
@@ -93,12 +95,15 @@ pub struct Subscriber {
     probe_sctr: Option<u64>,
     /// Publishers whose frames wait until it is known whether we have read them before.
     held: HashSet<PeerId>,
+    due: DueQueue,
     next_poll_ms: u64,
     next_sweep_ms: u64,
     limits: Limits,
     counters: Counters,
     /// Topics with a gap to be reported.
     gaps: HashSet<TopicKey>,
+    /// No grace of theirs ends before.
+    gaps_ms: u64,
     wildcards: bool,
     dirty: Dirty,
     /// A buffer for the associated data of a frame.
@@ -124,11 +129,13 @@ impl Subscriber {
             started: 0,
             probe_sctr: None,
             held: HashSet::new(),
+            due: DueQueue::default(),
             next_poll_ms: 0,
             next_sweep_ms: 0,
             limits: Limits::new(),
             counters: Counters::default(),
             gaps: HashSet::new(),
+            gaps_ms: u64::MAX,
             wildcards: false,
             dirty: Dirty::default(),
             aad: Vec::new(),
@@ -157,7 +164,8 @@ impl Subscriber {
             peer.repeat_at(now.mono_ms + u64::from(rng.next_u32() % spread));
         }
         self.connect_checks(spread, now, rng);
-        self.wake_at(now.mono_ms);
+        self.wake_all();
+        self.next_poll_ms = self.next_poll_ms.min(now.mono_ms);
     }
 
     /// Takes a message from the broker.
@@ -187,6 +195,7 @@ impl Subscriber {
         if let Err(why) = result {
             self.reject(topic, why, now, out);
         }
+        self.wake(publisher);
     }
 
     /// When [`Subscriber::poll`] is next due, on the monotonic clock.
@@ -194,26 +203,19 @@ impl Subscriber {
         self.next_poll_ms
     }
 
-    fn wake_at(&mut self, at_ms: u64) {
-        self.next_poll_ms = self.next_poll_ms.min(at_ms);
-    }
-
     /// Does what is due: requests, repeats, renewals, reports of gaps and of silence.
     pub fn poll<R: CryptoRng + ?Sized>(&mut self, now: Now, rng: &mut R, out: &mut Output) {
         if now.mono_ms < self.next_poll_ms {
             return;
         }
-        let due: Vec<PeerId> =
-            self.peers.iter().filter(|(_, peer)| peer.due_ms() <= now.mono_ms).map(|(id, _)| *id).collect();
-        for id in due {
+        for id in self.take_due(now) {
             self.poll_peer(id, now, rng, out);
+            self.wake(id);
         }
         self.report_gaps(now, rng, out);
         self.forget_replaced(now, out);
         self.counters.parking_full += self.parking.expire(now.unix_ms);
-        let peers = self.peers.values().map(Peer::due_ms).min().unwrap_or(u64::MAX);
-        let gaps = self.next_gap_ms();
-        self.next_poll_ms = peers.min(gaps).max(now.mono_ms + 1).min(now.mono_ms + 60_000);
+        self.next_poll_ms = self.due.first_ms().min(self.gaps_ms).max(now.mono_ms + 1).min(now.mono_ms + 60_000);
     }
 
     /// The next value of our counter. It is stored with what has changed, and what carries it leaves after that.

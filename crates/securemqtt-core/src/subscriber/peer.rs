@@ -73,6 +73,8 @@ pub(super) struct Peer {
     pub(super) stale_sctr: Option<u64>,
     /// Whether this is a stranger so far.
     pub(super) stranger: bool,
+    /// Its place in the queue of what is due.
+    pub(super) look_ms: u64,
 }
 
 impl Peer {
@@ -105,6 +107,7 @@ impl Peer {
             rollback_accepted: false,
             stale_sctr: None,
             stranger,
+            look_ms: u64::MAX,
         }
     }
 

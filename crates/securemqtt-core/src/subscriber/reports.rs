@@ -78,11 +78,10 @@ impl Subscriber {
             }
         }
         if !answer.topics.is_empty() && answer.due_ms.is_none() {
-            let at = now.mono_ms + u64::from(rng.next_u32()) % ANSWER_MS;
-            answer.due_ms = Some(at);
-            self.wake_at(at);
+            answer.due_ms = Some(now.mono_ms + u64::from(rng.next_u32()) % ANSWER_MS);
         }
         self.peers.get_mut(&id).into_iter().for_each(|peer| peer.answer = std::mem::take(&mut answer));
+        self.wake(id);
     }
 
     /// Answers what ticks have asked.

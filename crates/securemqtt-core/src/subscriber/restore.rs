@@ -50,6 +50,7 @@ impl Subscriber {
         // known_peers may have changed while we were away.
         let known = subscriber.trust.known().clone();
         subscriber.set_known(known);
+        subscriber.wake_all();
         Ok(subscriber)
     }
 
@@ -109,11 +110,9 @@ impl Subscriber {
         rng: &mut R,
     ) {
         let Some(run) = run_mut(&mut self.runs, id, number) else { return };
-        if state.has_untold(state.announced) {
-            state.gap = Some((now.mono_ms + GRACE_MS, state.announced));
-            self.gaps.insert((id, number, Arc::clone(&state.name)));
-            self.next_poll_ms = 0;
-        }
+        let key = (id, number, Arc::clone(&state.name));
+        let gap_ms = state.has_untold(state.announced).then_some(now.mono_ms + GRACE_MS);
+        state.gap = gap_ms.map(|at_ms| (at_ms, state.announced));
         if !state.is_settled() {
             self.peers
                 .get_mut(&id)
@@ -121,6 +120,9 @@ impl Subscriber {
                 .for_each(|peer| peer.repair.want(number, &state.name, now.mono_ms, rng));
         }
         run.topics.push(state);
+        if let Some(at_ms) = gap_ms {
+            self.note_gap(key, at_ms);
+        }
     }
 
     /// A run of which there was a record; one of a publisher that is not stored is left out.

@@ -102,15 +102,15 @@ impl TopicState {
 
     /// Takes note of a frame that verified.
     pub(super) fn mark(&mut self, from: u32, to: u32, leaf: Leaf, readings: Readings) -> OpenedFrame {
-        let mut told = Told::default();
+        let mut told = None::<Box<Told>>;
         if from < self.front() || !self.reported.is_empty() || !self.lost.is_empty() {
-            self.find(from, to, &mut told);
+            self.find(from, to, told.get_or_insert_default());
         }
         if let Some((from, to)) = self.window.insert(from, to) {
-            self.give_up(from, to, &mut told);
+            self.give_up(from, to, told.get_or_insert_default());
         }
         self.ledger.note(from, to, leaf);
-        let told = (!told.is_empty()).then(|| Box::new(told));
+        let told = told.filter(|told| !told.is_empty());
         OpenedFrame { topic: Arc::clone(&self.name), from, to, readings, told, first_change: self.note_change() }
     }
 

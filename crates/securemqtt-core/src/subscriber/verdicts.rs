@@ -45,9 +45,10 @@ impl Subscriber {
                 self.dirty.topic(id, positions.run, state);
             }
             if state.has_untold(state.announced) {
-                state.gap = Some((state.gap.map_or(now.mono_ms + GRACE_MS, |(at, _)| at), state.announced));
-                self.gaps.insert((id, positions.run, Arc::clone(&state.name)));
-                self.wake_at(now.mono_ms + GRACE_MS);
+                let at_ms = state.gap.map_or(now.mono_ms + GRACE_MS, |(at, _)| at);
+                state.gap = Some((at_ms, state.announced));
+                let key = (id, positions.run, Arc::clone(&state.name));
+                self.note_gap(key, at_ms);
             }
             if !lost.is_empty() {
                 self.tell(id, positions.run, &position.topic, Told { lost, ..Told::default() }, now, out);

@@ -50,7 +50,7 @@ impl FrameHeader {
         if !matches!(kind, Kind::Frame | Kind::Batch | Kind::Tick) {
             return Err(WireError::Kind(kind as u8));
         }
-        let mut reader = Reader::of_kind(bytes, kind)?;
+        let mut reader = Reader::new(&bytes[1..]);
         let header = Self { kind, run: reader.array()?, generation: reader.u8()?, seq: reader.varint()? };
         let sealed = reader.rest();
         if sealed.len() < TAG_LEN {
