@@ -136,6 +136,9 @@ impl Subscriber {
         let Some(id) = candidates.iter().map(|run| run.publisher).find(|id| self.held.contains(id)) else {
             return false;
         };
+        if self.parking.holds(topic, message) {
+            return true;
+        }
         if !self.parking.has_room(topic, message) {
             // None may be lost for it.
             self.release(id, now, out);

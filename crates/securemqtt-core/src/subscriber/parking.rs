@@ -1,10 +1,11 @@
 //! Frames of runs that no tick has opened yet, and of publishers that we wait for after a restart. Bounded in all and for each topic; the oldest gives way.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::collections::{BTreeMap, HashMap, HashSet, VecDeque};
 
 use zeroize::Zeroizing;
 
 use super::records::{push_bytes, read_bytes, version_of};
+use crate::primitives::sha256_prefix;
 use crate::record::{Change, Table};
 use crate::wire::{Reader, WireError};
 
@@ -33,6 +34,8 @@ pub(super) struct Parked {
 pub(super) struct Parking {
     queue: VecDeque<Parked>,
     of_topic: HashMap<String, usize>,
+    /// Fingerprints of them all: what a broker delivers again, after a kill say, is not parked again.
+    held: HashSet<[u8; 16]>,
     bytes: usize,
     next: u64,
     /// By number, what is to be stored, or removed where there is nothing.
@@ -43,6 +46,9 @@ impl Parking {
     /// Parks a frame, and says how many were dropped for it (itself, where its topic has had its share).
     pub(super) fn park(&mut self, topic: &str, run: [u8; 5], message: &[u8], now_ms: u64) -> u64 {
         let size = topic.len() + message.len();
+        if self.holds(topic, message) {
+            return 0;
+        }
         if self.of_topic.get(topic).is_some_and(|&count| count >= MAX_OF_TOPIC) || size > MAX_BYTES {
             return 1;
         }
@@ -54,6 +60,7 @@ impl Parking {
             dropped += 1;
         }
         self.bytes += size;
+        self.held.insert(fingerprint(topic, message));
         *self.of_topic.entry(topic.to_owned()).or_default() += 1;
         let number = self.next;
         self.next += 1;
@@ -61,6 +68,11 @@ impl Parking {
         self.changes.insert(number, Some(encode(&parked)));
         self.queue.push_back(parked);
         dropped
+    }
+
+    /// Whether a frame is parked already, byte for byte.
+    pub(super) fn holds(&self, topic: &str, message: &[u8]) -> bool {
+        !self.held.is_empty() && self.held.contains(&fingerprint(topic, message))
     }
 
     /// Whether a frame can be parked without one being dropped.
@@ -106,6 +118,7 @@ impl Parking {
 
     fn forget(&mut self, parked: &Parked) {
         self.bytes -= parked.topic.len() + parked.message.len();
+        self.held.remove(&fingerprint(&parked.topic, &parked.message));
         if let Some(count) = self.of_topic.get_mut(&parked.topic) {
             *count -= 1;
             if *count == 0 {
@@ -137,9 +150,15 @@ impl Parking {
         self.bytes += topic.len() + message.len();
         *self.of_topic.entry(topic.clone()).or_default() += 1;
         self.next = number.checked_add(1).ok_or(WireError::Range)?;
+        self.held.insert(fingerprint(&topic, &message));
         self.queue.push_back(Parked { topic, message, run, at_ms, number });
         Ok(())
     }
+}
+
+/// A topic has no byte 0.
+fn fingerprint(topic: &str, message: &[u8]) -> [u8; 16] {
+    sha256_prefix(&[topic.as_bytes(), &[0], message])
 }
 
 /// `version | run 5 | at 8 | topic length 2 | topic | message`.

@@ -44,8 +44,8 @@ fn parking_is_bounded_for_each_topic_and_in_all_and_its_overflow_is_reported() {
     let park = |net: &mut Net, topic: String, payload: Vec<u8>| {
         net.deliver(Who::S(0), &Sent { from: Who::Anyone, topic, payload, retain: false });
     };
-    for _ in 0..3_000 {
-        park(&mut net, "t/a".to_owned(), frame.clone());
+    for n in 0..3_000_u32 {
+        park(&mut net, "t/a".to_owned(), [&frame[..], &n.to_be_bytes()].concat());
     }
     assert_eq!(net.subscribers[0].engine.parked(), 2_048);
     assert_eq!(net.subscribers[0].engine.counters().parking_full, 952);
@@ -60,6 +60,31 @@ fn parking_is_bounded_for_each_topic_and_in_all_and_its_overflow_is_reported() {
     assert!(net.subscribers[0].engine.parked() > 1);
     net.run(12_000);
     net.works();
+}
+
+#[test]
+fn what_a_broker_delivers_again_is_parked_once_also_after_a_restart() {
+    let mut net = Net::pair();
+    net.run(3_000);
+    net.adversary(|sent, _| if is(sent, Kind::Tick) { Fate::Hold } else { Fate::Deliver });
+    net.rotate(0);
+    net.run(100);
+    let frames: Vec<Vec<u8>> = (0..50).map(|n| net.send(0, "t/a", n.to_string().as_bytes())).collect();
+    net.settle();
+    for restart in [false, true] {
+        if restart {
+            net.crash_subscriber(0, &key(2));
+        }
+        for frame in frames.iter().cycle().take(5_000) {
+            let sent = Sent { from: Who::P(0), topic: "t/a".to_owned(), payload: frame.clone(), retain: false };
+            net.deliver(Who::S(0), &sent);
+        }
+        let engine = &net.subscribers[0].engine;
+        assert_eq!((engine.parked(), engine.counters().parking_full), (50, 0));
+    }
+    net.calm();
+    net.run(3_000);
+    assert!(net.readings(0).into_iter().eq((0..50).map(|n| n.to_string())));
 }
 
 #[test]

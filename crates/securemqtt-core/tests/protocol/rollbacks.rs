@@ -324,8 +324,8 @@ fn none_is_lost_where_there_is_no_room_to_wait() {
     // Frames of an unknown run take up the room of the topic.
     let mut unknown = hands.all[0].runs[0].topics["t/a"][0].clone();
     unknown[1..6].copy_from_slice(b"other");
-    for _ in 0..2_047 {
-        net.inject("t/a", unknown.clone());
+    for n in 0..2_047_u32 {
+        net.inject("t/a", [&unknown[..], &n.to_be_bytes()].concat());
     }
     send(&mut net, &mut hands.all[0], 5..8);
     assert_eq!(net.readings(0), texts(5..8));
