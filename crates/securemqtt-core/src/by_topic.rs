@@ -58,6 +58,11 @@ impl<T: OfTopic> ByTopic<T> {
         self.all.get_mut(place)
     }
 
+    /// The one that was found or added last.
+    pub(crate) fn last_mut(&mut self) -> Option<&mut T> {
+        self.all.get_mut(self.last)
+    }
+
     /// What is at a place.
     pub(crate) fn at(&mut self, place: usize) -> &mut T {
         &mut self.all[place]

@@ -169,8 +169,8 @@ impl AeadKey {
 
     fn nonce(&self, seq: u64) -> [u8; 12] {
         let mut nonce = self.iv;
-        for (byte, s) in nonce[4..].iter_mut().zip(seq.to_be_bytes()) {
-            *byte ^= s;
+        if let Some(end) = nonce.last_chunk_mut() {
+            *end = (u64::from_be_bytes(*end) ^ seq).to_be_bytes();
         }
         nonce
     }

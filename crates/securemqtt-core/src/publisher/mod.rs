@@ -253,8 +253,8 @@ impl Publisher {
     /// # Errors
     /// [`SealError`] when the topic cannot be used or a counter is at its end.
     pub fn seal(&mut self, topic: &str, reading: &[u8]) -> Result<Vec<u8>, SealError> {
-        let (seq, frame) = self.sealer.seal(topic, reading)?;
-        self.sealer.release(topic, seq + 1);
+        let (_, frame) = self.sealer.seal(topic, reading)?;
+        self.sealer.release_last();
         Ok(frame)
     }
 
@@ -264,7 +264,7 @@ impl Publisher {
     /// [`SealError`] when the topic cannot be used or a counter is at its end.
     pub fn seal_batch(&mut self, topic: &str, readings: &[&[u8]]) -> Result<Vec<u8>, SealError> {
         let (_, frame) = self.sealer.seal_batch(topic, readings)?;
-        self.sealer.release(topic, u32::MAX);
+        self.sealer.release_last();
         Ok(frame)
     }
 

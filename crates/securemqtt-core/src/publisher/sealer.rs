@@ -192,11 +192,14 @@ impl Sealer {
     /// What was sealed for a topic below a number was handed to the broker.
     pub(crate) fn release(&mut self, topic: &str, to: u32) {
         if let Some(state) = self.topics.all.get_mut(topic) {
-            let to = to.min(state.next);
-            if to > state.released {
-                state.released = to;
-                self.unannounced += 1;
-            }
+            self.unannounced += usize::from(state.release(to));
+        }
+    }
+
+    /// So was everything that was sealed for the topic of the last frame.
+    pub(crate) fn release_last(&mut self) {
+        if let Some(state) = self.topics.all.last_mut() {
+            self.unannounced += usize::from(state.release(u32::MAX));
         }
     }
 

@@ -6,10 +6,10 @@ use super::open::SealedFrame;
 use super::runs::run_mut;
 use super::topics::OpenedFrame;
 use super::{Output, Reject, Subscriber};
+use crate::Now;
 use crate::handshake::HandshakeError;
 use crate::identity::PeerId;
 use crate::wire::{FrameHeader, Kind};
-use crate::{Delivery, Now};
 
 impl Subscriber {
     pub(super) fn on_frame(&mut self, topic: &str, message: &[u8], now: Now, out: &mut Output) {
@@ -42,20 +42,25 @@ impl Subscriber {
         for run in candidates {
             let Some(stream) = self.streams.get_at(&mut run.place, run.publisher, run.stream) else { continue };
             let generation = stream.latest();
-            match run.open(stream, frame, &mut self.aad) {
+            match run.open(stream, frame, &mut self.aad, &mut out.deliveries) {
                 Ok(mut opened) => {
                     if stream.latest() != generation {
                         self.dirty.publishers.insert(run.publisher);
                     }
                     stream.fresh = true;
-                    if opened.first_change {
-                        self.dirty.topics.push((run.publisher, number, Arc::clone(&opened.topic)));
+                    if opened.first_change
+                        && let Some(state) = run.topics.get(frame.topic)
+                    {
+                        self.dirty.topics.push((run.publisher, number, Arc::clone(&state.name)));
                     }
-                    let (publisher, stream, behind) = (run.publisher, run.stream, run.followed.then_some(run.order));
+                    let (publisher, behind) = (run.publisher, run.followed.then_some(run.order));
                     if behind.is_some_and(|order| self.is_overtaken(publisher, order, frame.topic)) {
-                        self.note_overtaken(publisher, number, &mut opened);
+                        self.note_overtaken(publisher, number, frame.topic, &mut opened);
                     }
-                    self.deliver(publisher, stream, number, opened, now, out);
+                    self.counters.delivered += u64::from(opened.to - opened.from);
+                    if let Some(told) = opened.told {
+                        self.tell(publisher, number, frame.topic, *told, now, out);
+                    }
                     return Ok(());
                 }
                 // Another candidate may be the one; the most telling reason is kept.
@@ -65,32 +70,11 @@ impl Subscriber {
         result
     }
 
-    /// A frame has come behind readings of a later run: that is told before it is delivered.
-    fn note_overtaken(&mut self, id: PeerId, number: [u8; 5], opened: &mut OpenedFrame) {
+    /// A frame has come behind readings of a later run: that is told.
+    fn note_overtaken(&mut self, id: PeerId, number: [u8; 5], topic: &str, opened: &mut OpenedFrame) {
         let run = run_mut(&mut self.runs, id, number);
-        let Some(state) = run.and_then(|run| run.topics.get_mut(&opened.topic)) else { return };
+        let Some(state) = run.and_then(|run| run.topics.get_mut(topic)) else { return };
         state.note_overtaken(opened);
-    }
-
-    fn deliver(
-        &mut self,
-        publisher: PeerId,
-        stream: u32,
-        run: [u8; 5],
-        opened: OpenedFrame,
-        now: Now,
-        out: &mut Output,
-    ) {
-        let OpenedFrame { topic, from, to, readings, told, .. } = opened;
-        let mut seq = from..to;
-        readings.for_each(|payload| {
-            let (topic, seq) = (Arc::clone(&topic), seq.next().unwrap_or(to));
-            out.deliveries.push(Delivery { topic, publisher, run, stream, seq, payload });
-        });
-        self.counters.delivered += u64::from(to - from);
-        if let Some(told) = told {
-            self.tell(publisher, run, &topic, *told, now, out);
-        }
     }
 
     /// The frames that waited for a run which is open now.

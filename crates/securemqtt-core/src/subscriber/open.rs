@@ -1,5 +1,8 @@
 //! Opening a FRAME or BATCH: look cheaply, decrypt, then mark. A call that fails leaves the topic as it was.
 
+use std::sync::Arc;
+
+use crate::Delivery;
 use crate::identity::PeerId;
 use crate::kdf;
 use crate::ledger::leaf;
@@ -49,13 +52,14 @@ impl Readings {
 }
 
 impl TopicState {
-    /// Opens a frame of this topic. `aad` is a buffer to be used again.
+    /// Opens a frame of this topic, and delivers its readings. `aad` is a buffer to be used again.
     pub(super) fn open(
         &mut self,
         publisher: PeerId,
         stream: &mut HeldStream,
         frame: &SealedFrame<'_>,
         aad: &mut Vec<u8>,
+        deliveries: &mut Vec<Delivery>,
     ) -> Result<OpenedFrame, Reject> {
         let from = frame.header.seq;
         let is_other = self.is_other(frame)?;
@@ -65,7 +69,12 @@ impl TopicState {
         if is_other || self.window.intersects(from, to) {
             return Err(Reject::Conflict);
         }
-        Ok(self.mark(from, to, leaf(frame.message), readings))
+        let mut seq = from..to;
+        readings.for_each(|payload| {
+            let (topic, seq) = (Arc::clone(&self.name), seq.next().unwrap_or(to));
+            deliveries.push(Delivery { topic, publisher, run: frame.header.run, stream: stream.id, seq, payload });
+        });
+        Ok(self.mark(from, to, leaf(frame.message)))
     }
 
     /// Whether a frame has a number that was accepted with other bytes: an insider, if it verifies.

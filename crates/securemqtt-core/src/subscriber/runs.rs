@@ -2,6 +2,7 @@
 
 use std::collections::HashMap;
 
+use crate::Delivery;
 use crate::by_topic::ByTopic;
 use crate::identity::PeerId;
 
@@ -55,21 +56,22 @@ impl Run {
         }
     }
 
-    /// Opens a FRAME or BATCH. A topic is new when its first frame has verified.
+    /// Opens a FRAME or BATCH, and delivers its readings. A topic is new when its first frame has verified.
     pub(super) fn open(
         &mut self,
         stream: &mut HeldStream,
         frame: &SealedFrame<'_>,
         aad: &mut Vec<u8>,
+        deliveries: &mut Vec<Delivery>,
     ) -> Result<OpenedFrame, Reject> {
         if let Some(state) = self.topics.get_mut(frame.topic) {
-            return state.open(self.publisher, stream, frame, aad);
+            return state.open(self.publisher, stream, frame, aad, deliveries);
         }
         if self.topics.len() >= MAX_TOPICS {
             return Err(Reject::ParkingFull);
         }
         let mut state = TopicState::named(frame.topic);
-        let opened = state.open(self.publisher, stream, frame, aad)?;
+        let opened = state.open(self.publisher, stream, frame, aad, deliveries)?;
         self.topics.push(state);
         Ok(opened)
     }

@@ -5,7 +5,6 @@
 
 use std::sync::Arc;
 
-use super::open::Readings;
 use crate::by_topic::OfTopic;
 use crate::ledger::{Leaf, Ledger};
 use crate::primitives::AeadKey;
@@ -53,10 +52,8 @@ pub(super) struct Ahead {
 
 /// A frame that verified.
 pub(super) struct OpenedFrame {
-    pub(super) topic: Arc<str>,
     pub(super) from: u32,
     pub(super) to: u32,
-    pub(super) readings: Readings,
     /// What is to be told, if it did not come in its turn.
     pub(super) told: Option<Box<Told>>,
     /// Whether its topic has to go on the list of what has changed.
@@ -101,7 +98,7 @@ impl TopicState {
     }
 
     /// Takes note of a frame that verified.
-    pub(super) fn mark(&mut self, from: u32, to: u32, leaf: Leaf, readings: Readings) -> OpenedFrame {
+    pub(super) fn mark(&mut self, from: u32, to: u32, leaf: Leaf) -> OpenedFrame {
         let mut told = None::<Box<Told>>;
         if from < self.front() || !self.reported.is_empty() || !self.lost.is_empty() {
             self.find(from, to, told.get_or_insert_default());
@@ -111,7 +108,7 @@ impl TopicState {
         }
         self.ledger.note(from, to, leaf);
         let told = told.filter(|told| !told.is_empty());
-        OpenedFrame { topic: Arc::clone(&self.name), from, to, readings, told, first_change: self.note_change() }
+        OpenedFrame { from, to, told, first_change: self.note_change() }
     }
 
     /// What has come out of its turn: below others, or after it was told as missing or lost.
@@ -248,13 +245,13 @@ mod tests {
     fn topic(accepted: &[Range], announced: u32) -> TopicState {
         let mut state = TopicState { announced, ..TopicState::default() };
         for &(from, to) in accepted {
-            state.mark(from, to, [0; 16], Readings::One(Vec::new()));
+            state.mark(from, to, [0; 16]);
         }
         state
     }
 
     fn mark(state: &mut TopicState, from: u32, to: u32) -> Told {
-        state.mark(from, to, [0; 16], Readings::One(Vec::new())).told.map(|told| *told).unwrap_or_default()
+        state.mark(from, to, [0; 16]).told.map(|told| *told).unwrap_or_default()
     }
 
     #[test]

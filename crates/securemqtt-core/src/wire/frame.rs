@@ -30,9 +30,10 @@ pub struct FrameHeader {
 impl FrameHeader {
     /// Appends the header: 8 to 12 bytes.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
-        out.push(self.kind.type_byte());
-        out.extend_from_slice(&self.run);
-        out.push(self.generation);
+        let mut fixed = [0; 7];
+        (fixed[0], fixed[6]) = (self.kind.type_byte(), self.generation);
+        fixed[1..6].copy_from_slice(&self.run);
+        out.extend_from_slice(&fixed);
         push_varint(out, self.seq);
     }
 

@@ -36,6 +36,14 @@ impl TopicSealer {
             announced: 0,
         }
     }
+
+    /// Takes note that everything below a number was handed to the broker. Whether that is news.
+    pub(super) fn release(&mut self, to: u32) -> bool {
+        let to = to.min(self.next);
+        let is_more = to > self.released;
+        self.released = self.released.max(to);
+        is_more
+    }
 }
 
 impl OfTopic for TopicSealer {
