@@ -123,7 +123,6 @@ impl Subscriber {
         let Some(peer) = self.peers.get_mut(&id).filter(|peer| peer.check.is_some()) else { return };
         peer.check = None;
         peer.mark = Some(Mark::at_once(now.mono_ms));
-        self.wake(id);
     }
 
     /// Parks a frame whose publisher may still have to tell us that we have read it before. False if it has not.

@@ -37,7 +37,8 @@ impl DueQueue {
 }
 
 impl Subscriber {
-    /// Something of a publisher has changed: it may be due sooner.
+    /// Something of a publisher has changed: it may be due sooner. Said once for a message, at its end or before a poll; what
+    /// frames and gaps change is said where it changes.
     pub(super) fn wake(&mut self, id: PeerId) {
         if let Some(peer) = self.peers.get_mut(&id) {
             self.due.note(id, peer);

@@ -50,6 +50,7 @@ impl Subscriber {
             return Err(Reject::Handshake(HandshakeError::WrongIdentity));
         }
         self.take_hello(hello, retry.hello, now, RETRY_MS, out);
+        self.wake(id);
         self.poll(now, rng, out);
         Ok(())
     }
@@ -105,7 +106,6 @@ impl Subscriber {
         if status != Status::StaleCounter && peer.refused.replace(status) != Some(status) {
             out.events.push(Event::RefusedBy { name: peer.name.clone(), status });
         }
-        self.wake(id);
     }
 
     fn granted<R: CryptoRng + ?Sized>(
@@ -156,6 +156,7 @@ impl Subscriber {
             peer.name = name.clone();
             out.events.push(Event::NewPeer { name, key });
             self.install(id, &granted, now, rng, out);
+            self.wake(id);
         }
     }
 
@@ -182,7 +183,6 @@ impl Subscriber {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         self.dirty.publishers.insert(id);
         let name = peer.name.clone();
-        self.wake(id);
         out.events.push(Event::Keyed { id, name, first });
         self.acknowledge(id, out);
         let owed = if first { Owed::Nothing } else { Owed::All };

@@ -47,6 +47,7 @@ impl Subscriber {
             return Ok(());
         }
         self.take_hello(hello, payload, now, HELLO_MS, out);
+        self.wake(publisher);
         self.poll(now, rng, out);
         Ok(())
     }
@@ -79,7 +80,6 @@ impl Subscriber {
             if !settled || !peer.attempts.is_empty() {
                 let earliest = peer.last_request_ms.map_or(now.mono_ms, |last| now.mono_ms.max(last + pause_ms));
                 peer.request_at(earliest);
-                self.wake(id);
             }
             return;
         }
@@ -91,7 +91,6 @@ impl Subscriber {
         peer.request_at(now.mono_ms);
         self.peers.insert(id, peer);
         self.subscribe_to(id, out);
-        self.wake(id);
     }
 
     /// Room for one more stranger: one without a session gives way when there are too many.

@@ -61,8 +61,6 @@ impl Subscriber {
         if current && is_new {
             self.acknowledge(id, out);
         }
-        // Reports may have waited for the confirm.
-        self.wake(id);
         Ok(())
     }
 

@@ -81,7 +81,6 @@ impl Subscriber {
             answer.due_ms = Some(now.mono_ms + u64::from(rng.next_u32()) % ANSWER_MS);
         }
         self.peers.get_mut(&id).into_iter().for_each(|peer| peer.answer = std::mem::take(&mut answer));
-        self.wake(id);
     }
 
     /// Answers what ticks have asked.

@@ -120,7 +120,6 @@ impl Subscriber {
             peer.forget();
             peer.request_at(now.mono_ms);
         }
-        self.wake(id);
     }
 
     /// Shows our counter to a publisher of which we have read something since it saw it last.

@@ -124,7 +124,6 @@ impl Subscriber {
             let pause = if peer.strays.take(now.mono_ms) { 0 } else { STRAY_MS };
             let at = now.mono_ms + pause + u64::from(rng.next_u32() % 1000);
             peer.request_at(at);
-            self.wake(id);
         }
     }
 
@@ -148,7 +147,6 @@ impl Subscriber {
         if last {
             peer.pulse.last_ms = None;
         }
-        self.wake(id);
     }
 
     /// A signature costs more than all the rest: it is checked when a tick opens a run, changes a verdict,
