@@ -27,6 +27,7 @@ pub(super) struct Parked {
     at_ms: u64,
     /// Its place in the order of arrival, and its key on disk.
     number: u64,
+    fingerprint: [u8; 16],
 }
 
 /// The parked frames, in the order of their arrival.
@@ -46,7 +47,8 @@ impl Parking {
     /// Parks a frame, and says how many were dropped for it (itself, where its topic has had its share).
     pub(super) fn park(&mut self, topic: &str, run: [u8; 5], message: &[u8], now_ms: u64) -> u64 {
         let size = topic.len() + message.len();
-        if self.holds(topic, message) {
+        let fingerprint = fingerprint(topic, message);
+        if self.held.contains(&fingerprint) {
             return 0;
         }
         if self.of_topic.get(topic).is_some_and(|&count| count >= MAX_OF_TOPIC) || size > MAX_BYTES {
@@ -59,15 +61,21 @@ impl Parking {
             }
             dropped += 1;
         }
-        self.bytes += size;
-        self.held.insert(fingerprint(topic, message));
-        *self.of_topic.entry(topic.to_owned()).or_default() += 1;
         let number = self.next;
         self.next += 1;
-        let parked = Parked { topic: topic.to_owned(), message: message.to_vec(), run, at_ms: now_ms, number };
+        let (topic, message) = (topic.to_owned(), message.to_vec());
+        let parked = Parked { topic, message, run, at_ms: now_ms, number, fingerprint };
         self.changes.insert(number, Some(encode(&parked)));
-        self.queue.push_back(parked);
+        self.keep(parked);
         dropped
+    }
+
+    /// Puts it behind the others, and into the accounts that [`Parking::forget`] takes it out of.
+    fn keep(&mut self, parked: Parked) {
+        self.bytes += parked.topic.len() + parked.message.len();
+        self.held.insert(parked.fingerprint);
+        *self.of_topic.entry(parked.topic.clone()).or_default() += 1;
+        self.queue.push_back(parked);
     }
 
     /// Whether a frame is parked already, byte for byte.
@@ -118,7 +126,7 @@ impl Parking {
 
     fn forget(&mut self, parked: &Parked) {
         self.bytes -= parked.topic.len() + parked.message.len();
-        self.held.remove(&fingerprint(&parked.topic, &parked.message));
+        self.held.remove(&parked.fingerprint);
         if let Some(count) = self.of_topic.get_mut(&parked.topic) {
             *count -= 1;
             if *count == 0 {
@@ -147,11 +155,9 @@ impl Parking {
         let (run, at_ms) = (reader.array()?, reader.u64()?);
         let topic = std::str::from_utf8(read_bytes(reader)?).map_err(|_| WireError::Text)?.to_owned();
         let message = reader.rest().to_vec();
-        self.bytes += topic.len() + message.len();
-        *self.of_topic.entry(topic.clone()).or_default() += 1;
         self.next = number.checked_add(1).ok_or(WireError::Range)?;
-        self.held.insert(fingerprint(&topic, &message));
-        self.queue.push_back(Parked { topic, message, run, at_ms, number });
+        let fingerprint = fingerprint(&topic, &message);
+        self.keep(Parked { topic, message, run, at_ms, number, fingerprint });
         Ok(())
     }
 }

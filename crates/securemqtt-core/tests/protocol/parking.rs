@@ -21,13 +21,19 @@ fn thirty_frames_before_their_grant_wait_for_it() {
     assert_eq!((net.subscribers[0].engine.parked(), net.subscribers[0].engine.counters().missing), (0, 0));
 }
 
-#[test]
-fn frames_that_overtake_the_tick_of_their_run_wait_for_it() {
+/// A publisher has rotated, and the first tick of its new run is held up.
+fn before_the_tick() -> Net {
     let mut net = Net::pair();
     net.run(3_000);
     net.adversary(|sent, _| if is(sent, Kind::Tick) { Fate::Hold } else { Fate::Deliver });
     net.rotate(0);
     net.run(100);
+    net
+}
+
+#[test]
+fn frames_that_overtake_the_tick_of_their_run_wait_for_it() {
+    let mut net = before_the_tick();
     net.send(0, "t/a", b"early");
     net.settle();
     assert_eq!(net.subscribers[0].engine.parked(), 1);
@@ -64,11 +70,7 @@ fn parking_is_bounded_for_each_topic_and_in_all_and_its_overflow_is_reported() {
 
 #[test]
 fn what_a_broker_delivers_again_is_parked_once_also_after_a_restart() {
-    let mut net = Net::pair();
-    net.run(3_000);
-    net.adversary(|sent, _| if is(sent, Kind::Tick) { Fate::Hold } else { Fate::Deliver });
-    net.rotate(0);
-    net.run(100);
+    let mut net = before_the_tick();
     let frames: Vec<Vec<u8>> = (0..50).map(|n| net.send(0, "t/a", n.to_string().as_bytes())).collect();
     net.settle();
     for restart in [false, true] {
