@@ -64,6 +64,13 @@ impl Party {
         run.stdout()
     }
 
+    /// What `status --json` prints.
+    pub(crate) fn status(&self) -> serde_json::Value {
+        let lines = self.command(&["status", "--json"]);
+        assert_eq!(lines.len(), 1, "{lines:?}");
+        serde_json::from_str(&lines[0]).unwrap()
+    }
+
     /// Its program, with this identity and name.
     pub(crate) fn program(&self) -> Program {
         let program = if self.publishes { Program::publisher() } else { Program::subscriber() };

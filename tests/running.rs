@@ -12,13 +12,6 @@ use crate::parties::{Party, RAW, conversation, introduced, reading};
 use crate::process::{PATIENCE, Running};
 use crate::tail::{can_trace, dying_with_slow};
 
-/// What `status --json` prints.
-fn status(party: &Party) -> Value {
-    let lines = party.command(&["status", "--json"]);
-    assert_eq!(lines.len(), 1, "{lines:?}");
-    serde_json::from_str(&lines[0]).unwrap()
-}
-
 /// What `status` prints behind a label.
 fn field(party: &Party, label: &str) -> String {
     let lines = party.command(&["status"]);
@@ -38,9 +31,9 @@ fn both_say_how_things_stand_while_they_run_and_afterwards() {
     publisher.type_line(&reading(0));
     subscriber.wait_for(&reading(0));
 
-    let of_ward = status(&ward);
+    let of_ward = ward.status();
     let address = format!("mqtt://127.0.0.1:{}", broker.port());
-    for (status, party, running) in [(&of_ward, &ward, &publisher), (&status(&station), &station, &subscriber)] {
+    for (status, party, running) in [(&of_ward, &ward, &publisher), (&station.status(), &station, &subscriber)] {
         assert_eq!((&status["running"], &status["connected"]), (&json!(true), &json!(true)), "{status}");
         assert_eq!((&status["pid"], &status["broker"]), (&json!(running.pid()), &json!(address)), "{status}");
         assert_eq!((&status["name"], &status["fingerprint"]), (&json!(party.name), &json!(party.fingerprint)));
@@ -54,7 +47,7 @@ fn both_say_how_things_stand_while_they_run_and_afterwards() {
     assert_eq!(of_ward["subscribers"], confirmed);
     assert_eq!((&of_ward["generation"], &of_ward["counters"]["grants"]), (&json!(0), &json!(1)), "{of_ward}");
     assert_eq!(of_ward["run"].as_str().unwrap().len(), 10);
-    let of_station = status(&station);
+    let of_station = station.status();
     let keyed = json!([{ "name": ward.name, "fingerprint": ward.fingerprint, "keyed": true, "silent": false }]);
     assert_eq!(of_station["publishers"], keyed);
     assert_eq!((&of_station["counters"]["delivered"], &of_station["parked"]), (&json!(1), &json!(0)), "{of_station}");
@@ -67,12 +60,12 @@ fn both_say_how_things_stand_while_they_run_and_afterwards() {
     assert_eq!((publisher.interrupt(), subscriber.interrupt()), (0, 0));
     for party in [&ward, &station] {
         assert!(!socket(party).exists());
-        let status = status(party);
+        let status = party.status();
         assert_eq!((&status["running"], &status["peers"]), (&json!(false), &json!(1)), "{status}");
         assert_eq!((&status["name"], &status["fingerprint"]), (&json!(party.name), &json!(party.fingerprint)));
         assert_eq!(field(party, "running"), "no");
     }
-    assert!(status(&station)["state_bytes"].as_u64().unwrap() > 0);
+    assert!(station.status()["state_bytes"].as_u64().unwrap() > 0);
 }
 
 #[test]
@@ -81,10 +74,10 @@ fn a_broker_that_is_away_is_told() {
     let station = Party::subscriber("station");
     let subscriber = station.at(&broker).start();
     subscriber.wait_for("Connected to broker");
-    assert_eq!(status(&station)["connected"], json!(true));
+    assert_eq!(station.status()["connected"], json!(true));
     broker.stop();
     subscriber.wait_for("trying again in");
-    assert_eq!(status(&station)["connected"], json!(false));
+    assert_eq!(station.status()["connected"], json!(false));
     assert_eq!(field(&station, "connected"), "no");
 }
 
@@ -101,16 +94,16 @@ fn a_running_publisher_rotates_and_is_read_on() {
         serde_json::from_str::<Value>(&line).unwrap()["stream"].clone()
     };
     let old = stream_of(&mut publisher, 0);
-    assert_eq!(status(&ward)["stream"], old);
+    assert_eq!(ward.status()["stream"], old);
 
     let told = ward.command(&["rotate"]);
     let mark = publisher.wait_for("a new stream has begun");
-    let new = status(&ward)["stream"].clone();
+    let new = ward.status()["stream"].clone();
     assert_ne!(new, old);
     assert!(mark.contains(&new.to_string()), "{mark}");
     assert_eq!(told, [format!("stream {new}: in use as soon as 1 subscriber has its key")]);
     assert_eq!(stream_of(&mut publisher, 1), new);
-    assert_eq!(status(&station)["counters"]["missing"], 0);
+    assert_eq!(station.status()["counters"]["missing"], 0);
 }
 
 #[test]
@@ -119,9 +112,9 @@ fn a_publisher_that_nobody_reads_rotates_at_once() {
     let ward = Party::publisher("ward-7");
     let publisher = ward.at(&broker).start();
     publisher.wait_for("Waiting for a subscriber...");
-    let old = status(&ward)["stream"].clone();
+    let old = ward.status()["stream"].clone();
     let told = ward.command(&["rotate"]);
-    let new = status(&ward)["stream"].clone();
+    let new = ward.status()["stream"].clone();
     assert_ne!(new, old);
     assert_eq!(told, [format!("stream {new}: in use")]);
 }
@@ -133,7 +126,7 @@ fn a_stopped_publisher_rotates_at_its_next_start() {
     let start = || {
         let mut publisher = ward.at(&broker).start();
         publisher.wait_for("Waiting for a subscriber...");
-        let stream = status(&ward)["stream"].clone();
+        let stream = ward.status()["stream"].clone();
         assert_eq!(publisher.interrupt(), 0);
         stream
     };
@@ -142,12 +135,12 @@ fn a_stopped_publisher_rotates_at_its_next_start() {
     assert_eq!(ward.command(&["rotate"]), ["not running: the next start begins a new stream"]);
     let mark = ward.state().join("rotate");
     assert_eq!(fs::metadata(&mark).unwrap().permissions().mode() & 0o777, 0o600);
-    assert_eq!(status(&ward)["rotates_at_start"], true);
+    assert_eq!(ward.status()["rotates_at_start"], true);
     let new = start();
     assert_ne!(new, old);
     assert!(!mark.exists());
     assert_eq!(start(), new);
-    assert_eq!(status(&ward).get("rotates_at_start"), None);
+    assert_eq!(ward.status().get("rotates_at_start"), None);
 }
 
 #[test]
@@ -160,7 +153,7 @@ fn a_rotation_that_was_asked_for_is_not_forgotten_by_a_kill_on_a_slow_disk() {
     let start = || {
         let mut publisher = ward.at(&broker).start();
         publisher.wait_for("Waiting for a subscriber...");
-        let stream = status(&ward)["stream"].clone();
+        let stream = ward.status()["stream"].clone();
         assert_eq!(publisher.interrupt(), 0);
         stream
     };
@@ -185,16 +178,16 @@ fn a_change_of_the_peers_takes_effect_before_the_command_ends() {
     // The programs look by themselves too, once a second: none of these has the time for that, unless by chance.
     for _ in 0..3 {
         station.command(&["peers", "rm", &ward.name]);
-        assert_eq!(status(&station)["publishers"], json!([]));
+        assert_eq!(station.status()["publishers"], json!([]));
         station.knows(&ward);
-        assert_eq!(status(&station)["publishers"][0]["name"], json!(ward.name));
+        assert_eq!(station.status()["publishers"][0]["name"], json!(ward.name));
     }
-    assert_eq!(status(&ward)["subscribers"].as_array().unwrap().len(), 1);
+    assert_eq!(ward.status()["subscribers"].as_array().unwrap().len(), 1);
     assert_eq!(
         ward.command(&["peers", "revoke", &station.name]),
         [format!("{}  {}  revoked", station.name, station.fingerprint)]
     );
-    assert_eq!(status(&ward)["subscribers"], json!([]));
+    assert_eq!(ward.status()["subscribers"], json!([]));
     subscriber.wait_for("ward-7 refuses us: revoked");
 }
 
@@ -207,11 +200,11 @@ fn what_a_killed_program_left_is_no_obstacle() {
     publisher.signal("KILL");
     assert_eq!(publisher.wait_exit(PATIENCE), 128 + 9);
     assert!(socket(&ward).exists());
-    assert_eq!(status(&ward)["running"], false);
+    assert_eq!(ward.status()["running"], false);
 
     let mut publisher = ward.at(&broker).start();
     publisher.wait_for("Waiting for a subscriber...");
-    assert_eq!(status(&ward)["pid"], json!(publisher.pid()));
+    assert_eq!(ward.status()["pid"], json!(publisher.pid()));
     assert_eq!(publisher.interrupt(), 0);
     assert!(!socket(&ward).exists());
 }
@@ -234,7 +227,7 @@ fn garbage_and_silence_at_the_socket_disturb_nobody() {
             let _ = stream.read_to_string(&mut answer);
             assert!(answer.is_empty() || answer.starts_with("{\"error\":"), "{answer}");
         }
-        assert_eq!(status(party)["running"], true);
+        assert_eq!(party.status()["running"], true);
     }
     publisher.type_line(&reading(0));
     subscriber.wait_for(&reading(0));
@@ -252,7 +245,7 @@ fn a_second_program_on_the_same_directory_leaves_the_first_its_socket() {
     let mut second = ward.at(&broker).start();
     assert_eq!(second.wait_exit(PATIENCE), 78);
     second.wait_for("is in use by another process");
-    assert_eq!(status(&ward)["pid"], json!(first.pid()));
+    assert_eq!(ward.status()["pid"], json!(first.pid()));
 }
 
 #[test]
@@ -287,7 +280,7 @@ fn a_subscriber_that_waits_for_room_on_its_disk_answers() {
     let mut subscriber = station.at(&broker).args(["-o", "/dev/full", "--output", "json"]).start();
     let _publisher = ward.at(&broker).args(["-m", "1"]).start();
     subscriber.wait_for("readings wait, and go on when there is room");
-    let told = status(&station);
+    let told = station.status();
     assert_eq!(told["counters"]["delivered"], 1, "{told}");
     assert_eq!(subscriber.interrupt(), 0, "{}", subscriber.output());
 }
@@ -303,5 +296,5 @@ fn a_program_that_is_held_up_is_said_to_be() {
     assert_eq!(asking.wait_exit(PATIENCE + Duration::from_secs(10)), 75, "{}", asking.output());
     asking.wait_for("does not answer: it is busy, stopped or ending");
     publisher.signal("CONT");
-    assert_eq!(status(&ward)["running"], true);
+    assert_eq!(ward.status()["running"], true);
 }

@@ -44,9 +44,7 @@ fn met(publisher: &Party, subscriber: &Party, broker: &Broker, file: &Path) {
 
 /// Bytes in the spool of a publisher that runs.
 fn spooled(publisher: &Party) -> u64 {
-    let status = publisher.command(&["status", "--json"]).join("\n");
-    let status: serde_json::Value = serde_json::from_str(&status).unwrap();
-    status["spool"]["bytes"].as_u64().unwrap()
+    publisher.status()["spool"]["bytes"].as_u64().unwrap()
 }
 
 fn piped(publisher: &Party, broker: &Broker) -> Program {

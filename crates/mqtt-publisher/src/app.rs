@@ -168,19 +168,17 @@ impl<'a> App<'a> {
     /// Takes one item, and those that are at hand behind it while there is room.
     fn take_all(&mut self, first: Item) -> Outcome<()> {
         let mut item = first;
-        for _ in 1..MAX_AT_ONCE {
+        for left in (0..MAX_AT_ONCE).rev() {
             if self.take(item)? {
                 self.send()?;
             }
-            if !self.publisher.is_ready() {
-                return Ok(());
+            if left == 0 || !self.publisher.is_ready() {
+                break;
             }
-            match self.input.as_mut().and_then(|input| input.try_recv().ok()) {
-                Some(next) => item = next?,
-                None => return Ok(()),
-            }
+            let Some(next) = self.input.as_mut().and_then(|input| input.try_recv().ok()) else { break };
+            item = next?;
         }
-        if self.take(item)? { self.send() } else { Ok(()) }
+        Ok(())
     }
 
     /// Takes one item; true when it is time to send.
