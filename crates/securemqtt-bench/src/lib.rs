@@ -19,7 +19,6 @@ mod tls;
 mod tools;
 
 use std::fs;
-use std::io::Write as _;
 use std::process::ExitCode;
 
 use clap::Parser as _;
@@ -27,6 +26,7 @@ use tempfile::TempDir;
 
 use cli::{Cli, Command, Part};
 use outcome::{Failure, Outcome};
+use report::Report;
 use sections::{Bench, progress};
 use tools::{Tools, target_directory};
 
@@ -49,7 +49,7 @@ fn fail(why: Failure) -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// Measures what is wanted, and prints and writes the report.
+/// Measures what is wanted, and prints and writes the report, a section at a time.
 fn measure(cli: &Cli) -> Outcome<()> {
     let target = target_directory()?;
     let out = cli.out.clone().unwrap_or_else(|| target.join("bench"));
@@ -60,14 +60,11 @@ fn measure(cli: &Cli) -> Outcome<()> {
     let (scratch, rows) = (scratch_directory.path().to_owned(), cli.rows.clone());
     let bench = Bench { tools, scratch, out, runs: cli.runs(), rows, quick: cli.quick };
 
-    let mut report = introduction(&bench);
+    let mut report = Report::create(&bench.file(REPORT))?;
+    report.text(&introduction(&bench))?;
     for part in sections::parts(cli) {
-        for section in sections::measure(&bench, part) {
-            report += &section.to_string();
-        }
+        sections::measure(&bench, part, &mut report)?;
     }
-    fs::write(bench.file(REPORT), &report)?;
-    std::io::stdout().write_all(report.as_bytes())?;
     progress(&format!("written to {}", bench.file(REPORT).display()));
     Ok(())
 }

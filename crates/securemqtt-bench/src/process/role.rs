@@ -13,6 +13,9 @@ use crate::outcome::Outcome;
 /// The subcommand behind which a process is told its role.
 pub(super) const ROLE: &str = "role";
 
+/// How long a process that takes no question may need to have said why.
+const LAST_WORDS: Duration = Duration::from_secs(1);
+
 /// A running process.
 #[derive(Debug)]
 pub(crate) struct Role {
@@ -61,11 +64,11 @@ impl Role {
     /// Asks for something.
     ///
     /// # Errors
-    /// If the process has ended.
+    /// If the process has ended; with what it said last.
     pub(crate) fn ask(&mut self, ask: Ask) -> Outcome<()> {
         let line = serde_json::to_string(&ask)? + "\n";
-        self.stdin.write_all(line.as_bytes())?;
-        Ok(self.stdin.flush()?)
+        let asked = self.stdin.write_all(line.as_bytes()).and_then(|()| self.stdin.flush());
+        asked.or_else(|_| Err(self.hear(LAST_WORDS).err().unwrap_or_else(|| format!("{} has ended", self.name).into())))
     }
 
     /// The next thing that it says.
@@ -154,6 +157,10 @@ mod tests {
         assert!(ended.to_string().ends_with("has ended"), "{ended}");
         let silent = shell("read x").ready(Duration::from_millis(10)).unwrap_err();
         assert!(silent.to_string().contains("did not answer"), "{silent}");
+        let mut gone = shell(r#"exec <&-; echo '{"said":"ready"}'; echo '{"said":"failed","why":"no disk"}'"#);
+        gone.ready(PATIENCE).unwrap();
+        let unheard = gone.ask(Ask::Connect).unwrap_err();
+        assert!(unheard.to_string().ends_with("no disk"), "{unheard}");
         let nonsense = shell("echo hello; read x").ready(PATIENCE).unwrap_err();
         assert!(nonsense.to_string().ends_with("hello"), "{nonsense}");
     }

@@ -19,7 +19,7 @@ use tempfile::TempDir;
 use crate::broker::Broker;
 use crate::cli::{Cli, Part};
 use crate::outcome::Outcome;
-use crate::report::Section;
+use crate::report::Report;
 use crate::tools::Tools;
 
 /// What every part needs.
@@ -69,15 +69,21 @@ impl Bench {
 }
 
 /// Measures one part. What goes wrong in it is said in its section, and ends no other.
-pub(crate) fn measure(bench: &Bench, part: Part) -> Vec<Section> {
+///
+/// # Errors
+/// If the report cannot be written.
+pub(crate) fn measure(bench: &Bench, part: Part, report: &mut Report) -> Outcome<()> {
     match part {
-        Part::Throughput => vec![throughput::section(bench), sizes::section(bench)],
-        Part::Latency => vec![latency::section(bench)],
-        Part::Crypto => vec![crypto::section(bench)],
-        Part::Handshake => vec![handshake::section(bench)],
-        Part::Fleet => fleet::sections(bench),
-        Part::Fanout => vec![fanout::section(bench)],
-        Part::Idle => vec![idle::section(bench)],
+        Part::Throughput => {
+            report.sections([throughput::section(bench)])?;
+            report.sections([sizes::section(bench)])
+        }
+        Part::Latency => report.sections([latency::section(bench)]),
+        Part::Crypto => report.sections([crypto::section(bench)]),
+        Part::Handshake => report.sections([handshake::section(bench)]),
+        Part::Fleet => report.sections(fleet::sections(bench)),
+        Part::Fanout => report.sections([fanout::section(bench)]),
+        Part::Idle => report.sections([idle::section(bench)]),
     }
 }
 

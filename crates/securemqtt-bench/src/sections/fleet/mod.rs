@@ -33,8 +33,14 @@ pub(super) fn sections(bench: &Bench) -> Vec<Section> {
         let mut of_fleet = Vec::new();
         for _ in 0..runs {
             match voyage::make(bench, publishers) {
-                Ok(voyage) => of_fleet.push(voyage),
-                Err(why) => steady.missing(&format!("{publishers} publishers: {why}.")),
+                Ok(voyage) => {
+                    let not_back = voyage.not_back.iter();
+                    not_back.for_each(|why| broken.missing(&format!("{publishers} publishers, restart: {why}.")));
+                    of_fleet.push(voyage);
+                }
+                Err(why) => [&mut steady, &mut broken]
+                    .into_iter()
+                    .for_each(|section| section.missing(&format!("{publishers} publishers: {why}."))),
             }
         }
         progress(&format!("fleet: {publishers} publishers done"));

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::super::Bench;
 use super::super::run::PATIENCE;
+use crate::broker::Broker;
 use crate::job::{Ask, Job, Said, Site};
 use crate::ours::Party;
 use crate::outcome::Outcome;
@@ -57,6 +58,8 @@ pub(super) struct Voyage {
     pub back_us: f64,
     /// Readings that came after the restart.
     pub back_came: f64,
+    /// Why nothing is known of the restart; its numbers are none then.
+    pub not_back: Option<String>,
 }
 
 impl Voyage {
@@ -108,7 +111,14 @@ pub(super) fn make(bench: &Bench, publishers: usize) -> Outcome<Voyage> {
     handshakes(&mut pair, &mut voyage)?;
     readings(bench, &mut pair, &mut voyage)?;
     ticks(&mut pair, &mut voyage)?;
+    if let Err(why) = restart(bench, &mut pair, &mut broker, &mut voyage) {
+        (voyage.back_s, voyage.back_us, voyage.back_came) = (f64::NAN, f64::NAN, f64::NAN);
+        voyage.not_back = Some(why.to_string());
+    }
+    Ok(voyage)
+}
 
+fn restart(bench: &Bench, pair: &mut Pair, broker: &mut Broker, voyage: &mut Voyage) -> Outcome<()> {
     pair.subscriber.begin()?;
     pair.fleet.ask(Ask::Reconnect { spread_ms: u64::try_from(spread(bench).as_millis())? })?;
     broker.stop()?;
@@ -117,9 +127,9 @@ pub(super) fn make(bench: &Bench, publishers: usize) -> Outcome<Voyage> {
     let before = pair.readings;
     let (came, last_ns) = pair.published(LONG)?;
     voyage.back_s = count64(last_ns.saturating_sub(up_ns)) / 1e9;
-    voyage.back_us = micros(pair.subscriber.usage()?, publishers);
+    voyage.back_us = micros(pair.subscriber.usage()?, voyage.publishers);
     voyage.back_came = count64(came.saturating_sub(before));
-    Ok(voyage)
+    Ok(())
 }
 
 /// Over which publishers come back after a restart.
