@@ -63,12 +63,19 @@ pub(crate) enum Part {
     Fanout,
     /// The programs with nothing to do
     Idle,
+    /// The programs' disk, and a subscriber that is started again
+    Restart,
 }
 
 impl Cli {
     /// Whether a part is wanted.
     pub(crate) fn wants(&self, part: Part) -> bool {
         self.only.is_empty() || self.only.contains(&part)
+    }
+
+    /// Whether any part that is wanted measures `mqtt-publisher` and `mqtt-subscriber`.
+    pub(crate) fn wants_programs(&self) -> bool {
+        [Part::Throughput, Part::Idle, Part::Restart].into_iter().any(|part| self.wants(part))
     }
 
     /// Runs of every row.
@@ -94,7 +101,8 @@ mod tests {
         Cli::command().debug_assert();
         let cli = parse("--only crypto,fanout --quick");
         assert!(cli.wants(Part::Crypto) && cli.wants(Part::Fanout) && !cli.wants(Part::Fleet));
-        assert!(parse("").wants(Part::Fleet));
+        assert!(parse("").wants(Part::Fleet) && parse("").wants_programs());
+        assert!(parse("--only restart").wants_programs() && !cli.wants_programs());
         assert!(Cli::try_parse_from(["bench", "--only", "nothing"]).is_err());
     }
 

@@ -55,8 +55,7 @@ fn measure(cli: &Cli) -> Outcome<()> {
     let out = cli.out.clone().unwrap_or_else(|| target.join("bench"));
     fs::create_dir_all(&out)?;
     let scratch_directory = TempDir::with_prefix_in("bench-scratch-", &target)?;
-    let wants_programs = cli.wants(Part::Throughput) || cli.wants(Part::Idle);
-    let tools = Tools::find(&target, wants_programs, cli.wants(Part::Throughput));
+    let tools = Tools::find(&target, cli.wants_programs(), cli.wants(Part::Throughput));
     let (scratch, rows) = (scratch_directory.path().to_owned(), cli.rows.clone());
     let bench = Bench { tools, scratch, out, runs: cli.runs(), rows, quick: cli.quick };
 

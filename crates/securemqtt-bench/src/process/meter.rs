@@ -58,6 +58,16 @@ impl Meter {
         self.field("VmRSS")
     }
 
+    /// Bytes of the pages that it has made dirty so far (`write_bytes`): what its files cost the disk, and no socket or pipe.
+    ///
+    /// # Errors
+    /// If it has ended.
+    pub(crate) fn written(self) -> Outcome<u64> {
+        let io = fs::read_to_string(format!("/proc/{}/io", self.pid))?;
+        number(&io, "write_bytes")
+            .ok_or_else(|| format!("the system does not say what process {} writes", self.pid).into())
+    }
+
     /// How often its threads have gone to sleep of their own accord; threads that have ended do not count.
     ///
     /// # Errors
@@ -77,7 +87,7 @@ impl Meter {
     }
 }
 
-/// The number of a line `name: 123 kB`.
+/// The number of a line `name: 123 kB`, or without a unit.
 fn number(status: &str, name: &str) -> Option<u64> {
     let value = |line: &str| line.strip_prefix(name)?.strip_prefix(':')?.split_whitespace().next()?.parse().ok();
     status.lines().find_map(value)
@@ -86,6 +96,8 @@ fn number(status: &str, name: &str) -> Option<u64> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use std::io::Write as _;
+
     use super::*;
 
     #[test]
@@ -105,11 +117,22 @@ mod tests {
     }
 
     #[test]
+    fn what_is_written_to_a_file_is_counted() {
+        let meter = Meter::of(std::process::id()).unwrap();
+        let before = meter.written().unwrap();
+        // Below the target directory, as the state of a run: in memory nothing is written.
+        let mut file = tempfile::tempfile_in(std::env::current_exe().unwrap().parent().unwrap()).unwrap();
+        file.write_all(&vec![1; 1 << 20]).unwrap();
+        assert!(meter.written().unwrap() >= before + (1 << 20));
+    }
+
+    #[test]
     fn lines_are_found_by_their_whole_name() {
         let status = "Name:\tx\nnonvoluntary_ctxt_switches:\t7\nvoluntary_ctxt_switches:\t5\nVmHWM:\t  1234 kB\n";
         assert_eq!(number(status, "voluntary_ctxt_switches"), Some(5));
         assert_eq!(number(status, "VmHWM"), Some(1234));
         assert_eq!(number(status, "VmRSS"), None);
+        assert_eq!(number("cancelled_write_bytes: 1\nwrite_bytes: 4096\n", "write_bytes"), Some(4096));
     }
 
     #[test]

@@ -7,6 +7,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
 use super::Meter;
 use crate::outcome::Outcome;
 use crate::roles::now_ns;
@@ -43,14 +46,21 @@ impl Lines {
         Ok(self.stdin.write_all(format!("{line}\n").as_bytes())?)
     }
 
+    /// Hands over so many lines of `size` bytes; as fast as the program takes them.
+    ///
+    /// # Errors
+    /// If the program has ended.
+    pub(crate) fn lines(&mut self, size: usize, count: usize) -> Outcome<()> {
+        Ok(self.stdin.write_all(&reading_line(size).repeat(count))?)
+    }
+
     /// Hands over lines of `size` bytes for so long; as fast as the program takes them. Returns how many.
     ///
     /// # Errors
     /// If the program has ended.
     pub(crate) fn flood(&mut self, size: usize, time: Duration) -> Outcome<u64> {
-        let line = crate::roles::Readings::new(size).next(None).to_vec();
         let each = (CHUNK / (size + 1)).max(1);
-        let chunk = [line, b"\n".to_vec()].concat().repeat(each);
+        let chunk = reading_line(size).repeat(each);
         let deadline = Instant::now() + time;
         let mut lines = 0;
         while Instant::now() < deadline {
@@ -59,6 +69,12 @@ impl Lines {
         }
         Ok(lines)
     }
+}
+
+fn reading_line(size: usize) -> Vec<u8> {
+    let mut line = crate::roles::Readings::new(size).next(None).to_vec();
+    line.push(b'\n');
+    line
 }
 
 impl Drop for Lines {
@@ -81,6 +97,7 @@ pub(crate) struct Printed {
 #[derive(Debug, Default)]
 struct Count {
     lines: AtomicU64,
+    first_ns: AtomicU64,
     last_ns: AtomicU64,
 }
 
@@ -99,7 +116,11 @@ impl Printed {
             let mut chunk = vec![0; CHUNK];
             while let Ok(length @ 1..) = stdout.read(&mut chunk) {
                 let lines: u64 = chunk[..length].iter().map(|byte| u64::from(*byte == b'\n')).sum();
-                counted.last_ns.store(now_ns(), Ordering::Relaxed);
+                let now = now_ns();
+                counted.last_ns.store(now, Ordering::Relaxed);
+                if lines > 0 && counted.lines.load(Ordering::Relaxed) == 0 {
+                    counted.first_ns.store(now, Ordering::Relaxed);
+                }
                 counted.lines.fetch_add(lines, Ordering::Release);
             }
         });
@@ -110,6 +131,27 @@ impl Printed {
     pub(crate) fn lines(&self) -> (u64, u64) {
         let lines = self.count.lines.load(Ordering::Acquire);
         (lines, self.count.last_ns.load(Ordering::Relaxed))
+    }
+
+    /// When the first line came.
+    pub(crate) fn first_ns(&self) -> Option<u64> {
+        (self.lines().0 > 0).then(|| self.count.first_ns.load(Ordering::Relaxed))
+    }
+
+    /// Asks it to end, as a service manager does, and waits for that.
+    ///
+    /// # Errors
+    /// If it does not end.
+    pub(crate) fn stop(&mut self, patience: Duration) -> Outcome<()> {
+        let deadline = Instant::now() + patience;
+        kill(Pid::from_raw(i32::try_from(self.process.id())?), Signal::SIGTERM)?;
+        while self.process.try_wait()?.is_none() {
+            if Instant::now() > deadline {
+                return Err("a program did not stop".into());
+            }
+            thread::sleep(Duration::from_millis(2));
+        }
+        Ok(())
     }
 
     /// Waits until there were so many lines, or none for `patience`.
@@ -148,15 +190,21 @@ mod tests {
         assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
         let mut cat = Command::new("cat");
         cat.arg(&fifo);
-        let printed = Printed::start(cat).unwrap();
+        let mut printed = Printed::start(cat).unwrap();
+        assert_eq!(printed.first_ns(), None);
         let mut into = Command::new("sh");
         into.args(["-c", "exec cat > \"$0\""]).arg(&fifo);
         let mut lines = Lines::start(into).unwrap();
         lines.line("{}").unwrap();
         assert_eq!(printed.wait_for(1, Duration::from_secs(20)).0, 1);
+        let first = printed.first_ns();
         let flooded = lines.flood(96, Duration::from_millis(20)).unwrap();
         assert_eq!(printed.wait_for(flooded + 1, Duration::from_secs(20)).0, flooded + 1);
         assert!(printed.meter.cpu().unwrap() > Duration::ZERO && lines.meter.resident_kib().unwrap() > 0);
         assert_eq!(printed.wait_for(flooded + 2, Duration::from_millis(20)).0, flooded + 1, "no more come");
+        lines.lines(96, 3).unwrap();
+        assert_eq!(printed.wait_for(flooded + 4, Duration::from_secs(20)).0, flooded + 4);
+        assert!(first.is_some() && printed.first_ns() == first);
+        printed.stop(Duration::from_secs(20)).unwrap();
     }
 }

@@ -124,6 +124,15 @@ impl Contender {
     }
 
     fn run_programs(&self, bench: &Bench, broker: &Broker, directory: &Path, shape: Shape) -> Outcome<Sample> {
+        let (mut lines, printed) = self.start_programs(bench, broker, directory)?;
+        run::programs(&mut lines, &printed, broker.meter()?, shape.size, shape.time)
+    }
+
+    /// The two programs: what goes into the one comes out of the other as soon as they are connected.
+    ///
+    /// # Errors
+    /// If they are missing, or cannot be started.
+    pub(super) fn start_programs(&self, bench: &Bench, broker: &Broker, directory: &Path) -> Outcome<(Lines, Printed)> {
         let ours = self.kind == Kind::Programs;
         let tools = if ours { &bench.tools.programs } else { &bench.tools.clients };
         let tools = tools.as_ref().ok_or("the programs are not here")?;
@@ -141,8 +150,7 @@ impl Contender {
             publish.args(if self.linger { &LINGER[..] } else { &[] });
         }
         let printed = Printed::start(subscribe)?;
-        let mut lines = Lines::start(publish)?;
-        run::programs(&mut lines, &printed, broker.meter()?, shape.size, shape.time)
+        Ok((Lines::start(publish)?, printed))
     }
 }
 

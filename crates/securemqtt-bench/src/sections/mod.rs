@@ -7,6 +7,7 @@ mod fleet;
 mod handshake;
 mod idle;
 mod latency;
+mod restart;
 mod run;
 mod sizes;
 mod throughput;
@@ -84,13 +85,14 @@ pub(crate) fn measure(bench: &Bench, part: Part, report: &mut Report) -> Outcome
         Part::Fleet => report.sections(fleet::sections(bench)),
         Part::Fanout => report.sections([fanout::section(bench)]),
         Part::Idle => report.sections([idle::section(bench)]),
+        Part::Restart => report.sections([restart::section(bench)]),
     }
 }
 
 /// The parts that are wanted, in the order of the report.
 pub(crate) fn parts(cli: &Cli) -> Vec<Part> {
-    use Part::{Crypto, Fanout, Fleet, Handshake, Idle, Latency, Throughput};
-    let all = [Throughput, Latency, Crypto, Handshake, Fleet, Fanout, Idle];
+    use Part::{Crypto, Fanout, Fleet, Handshake, Idle, Latency, Restart, Throughput};
+    let all = [Throughput, Latency, Crypto, Handshake, Fleet, Fanout, Idle, Restart];
     all.into_iter().filter(|part| cli.wants(*part)).collect()
 }
 

@@ -11,7 +11,7 @@ use crate::stats::count64;
 /// Longer than a handshake or the rest of a backlog takes on a loaded machine.
 pub(super) const PATIENCE: Duration = Duration::from_secs(120);
 /// So long after the last line no more are awaited.
-const STALLED: Duration = Duration::from_secs(10);
+pub(super) const STALLED: Duration = Duration::from_secs(10);
 /// No line for so long: all of them have come.
 const QUIET: Duration = Duration::from_millis(200);
 const PROBE_EVERY: Duration = Duration::from_millis(20);
@@ -153,7 +153,10 @@ pub(super) fn programs(
 }
 
 /// Until the two are connected: nothing that they print would say so.
-fn probe(lines: &mut Lines, printed: &Printed) -> Outcome<()> {
+///
+/// # Errors
+/// If a program ends, or no line comes through.
+pub(super) fn probe(lines: &mut Lines, printed: &Printed) -> Outcome<()> {
     let deadline = std::time::Instant::now() + PATIENCE;
     while printed.lines().0 == 0 {
         if std::time::Instant::now() > deadline {

@@ -10,6 +10,8 @@ use crate::stats::{Summary, cell, count, whole};
 use crate::table::Table;
 use voyage::Voyage;
 
+pub(super) use voyage::CONNECTIONS;
+
 const FLEETS: [usize; 5] = [1, 10, 100, 1_000, 10_000];
 const QUICK_FLEETS: [usize; 3] = [1, 10, 50];
 /// Fleets above this make one voyage: it takes minutes.
@@ -61,7 +63,7 @@ fn introduce(bench: &Bench, steady: &mut Section, broken: &mut Section) {
          disagrees); the last column is the share of a core that such ticks take when every publisher sends one in \
          {TICK_SECONDS} s. The first reading of a topic \
          derives its key, and is not in the column of readings. An idle subscriber knows no publisher.",
-        voyage::CONNECTIONS
+        CONNECTIONS
     ));
     broken.note(format!(
         "First handshakes: from the fleet's first connection until the subscriber has everybody's keys; it asks at most 250 \

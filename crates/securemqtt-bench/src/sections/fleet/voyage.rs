@@ -14,7 +14,7 @@ use crate::roles::now_ns;
 use crate::stats::{count, count64};
 
 /// Connections of a fleet.
-pub(super) const CONNECTIONS: usize = 8;
+pub(crate) const CONNECTIONS: usize = 8;
 const FILTER: &str = "fleet/#";
 /// Ten thousand first handshakes at 250 a second, and as long again.
 const LONG: Duration = Duration::from_secs(180);
