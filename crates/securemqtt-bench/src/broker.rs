@@ -12,7 +12,7 @@ use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use tempfile::TempDir;
 
-use crate::outcome::Outcome;
+use crate::outcome::{Failure, Outcome};
 use crate::process::Meter;
 use crate::tls::Certificates;
 
@@ -30,6 +30,17 @@ const SHOWN: usize = 10;
 const POLL: Duration = Duration::from_millis(5);
 /// Another process may take a port between finding it free and using it.
 const ATTEMPTS: u32 = 5;
+
+/// What Mosquitto says of a port that is another's.
+const TAKEN: &str = "Address already in use";
+
+/// How a start went.
+#[derive(Debug)]
+enum Started {
+    Running(Child),
+    /// A port is another process's by now; with the end of its log.
+    PortTaken(Failure),
+}
 
 /// A running broker, killed when dropped.
 #[derive(Debug)]
@@ -57,13 +68,13 @@ impl Broker {
         loop {
             let (port, tls_port) = (free_port()?, free_port()?);
             fs::write(directory.path().join("mosquitto.conf"), configuration(port, tls_port, &certificates))?;
-            match launch(program, directory.path(), port) {
-                Ok(process) => {
+            match launch(program, directory.path(), port)? {
+                Started::Running(process) => {
                     let program = program.to_owned();
                     return Ok(Self { program, process, port, tls_port, certificates, directory });
                 }
-                Err(_) if attempt < ATTEMPTS => attempt += 1,
-                Err(error) => return Err(error),
+                Started::PortTaken(_) if attempt < ATTEMPTS => attempt += 1,
+                Started::PortTaken(why) => return Err(why),
             }
         }
     }
@@ -100,14 +111,14 @@ impl Broker {
     pub(crate) fn start_again(&mut self) -> Outcome<()> {
         let deadline = Instant::now() + PATIENCE;
         loop {
-            match launch(&self.program, self.directory.path(), self.port) {
-                Ok(process) => {
+            match launch(&self.program, self.directory.path(), self.port)? {
+                Started::Running(process) => {
                     self.process = process;
                     return Ok(());
                 }
-                Err(error) if Instant::now() > deadline => return Err(error),
+                Started::PortTaken(why) if Instant::now() > deadline => return Err(why),
                 // The last of the old connections may hold the port for a moment.
-                Err(_) => thread::sleep(POLL),
+                Started::PortTaken(_) => thread::sleep(POLL),
             }
         }
     }
@@ -153,7 +164,7 @@ fn end_of(log: &str) -> String {
     lines[lines.len().saturating_sub(SHOWN)..].join("\n")
 }
 
-fn launch(program: &Path, directory: &Path, port: u16) -> Outcome<Child> {
+fn launch(program: &Path, directory: &Path, port: u16) -> Outcome<Started> {
     let path = directory.join("mosquitto.log");
     let log = File::create(&path)?;
     let mut process = Command::new(program)
@@ -165,13 +176,16 @@ fn launch(program: &Path, directory: &Path, port: u16) -> Outcome<Child> {
         .spawn()?;
     let deadline = Instant::now() + PATIENCE;
     loop {
+        // Whether it has ended is asked first: then its log is whole.
+        let has_ended = process.try_wait()?.is_some();
         let said = fs::read_to_string(&path).unwrap_or_default();
-        if process.try_wait()?.is_some() {
-            return Err(format!("Mosquitto did not start:\n{}", end_of(&said)).into());
+        if has_ended {
+            let why = Failure::from(format!("Mosquitto did not start:\n{}", end_of(&said)));
+            return if said.contains(TAKEN) { Ok(Started::PortTaken(why)) } else { Err(why) };
         }
         // It says so when the ports are its own.
         if said.contains(" running") && TcpStream::connect((HOST, port)).is_ok() {
-            return Ok(process);
+            return Ok(Started::Running(process));
         }
         if Instant::now() > deadline {
             let _ = process.kill();
@@ -179,5 +193,38 @@ fn launch(program: &Path, directory: &Path, port: u16) -> Outcome<Child> {
             return Err(format!("Mosquitto did not start in {PATIENCE:?}:\n{}", end_of(&said)).into());
         }
         thread::sleep(POLL);
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    /// What says something and ends, in the place of Mosquitto; it counts how often it was started.
+    fn broken(directory: &Path, says: &str) -> PathBuf {
+        let program = directory.join("mosquitto");
+        let starts = directory.join("starts");
+        fs::write(&program, format!("#!/bin/sh\necho start >> {}\necho '{says}' >&2\nexit 1\n", starts.display()))
+            .unwrap();
+        fs::set_permissions(&program, fs::Permissions::from_mode(0o755)).unwrap();
+        program
+    }
+
+    fn starts(directory: &Path) -> usize {
+        fs::read_to_string(directory.join("starts")).unwrap().lines().count()
+    }
+
+    #[test]
+    fn only_a_port_that_is_taken_is_a_reason_to_try_another() {
+        let [taken, wrong] = [(); 2].map(|()| tempfile::tempdir().unwrap());
+        let error = Broker::start(&broken(taken.path(), "Error: Address already in use"), taken.path()).unwrap_err();
+        assert!(error.to_string().ends_with("Address already in use"), "{error}");
+        assert_eq!(starts(taken.path()), usize::try_from(ATTEMPTS).unwrap());
+        let error = Broker::start(&broken(wrong.path(), "Error: Unknown option"), wrong.path()).unwrap_err();
+        assert!(error.to_string().ends_with("Unknown option"), "{error}");
+        assert_eq!(starts(wrong.path()), 1);
     }
 }
