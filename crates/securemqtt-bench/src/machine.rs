@@ -7,6 +7,14 @@ use std::process::Command;
 use crate::table::Table;
 use crate::tools::Tools;
 
+/// Whose cryptography ours was built with: that of this program, and of the programs that it builds.
+pub(crate) const BACKEND: &str = if cfg!(feature = "aws-lc-rs") { "AWS-LC" } else { "RustCrypto" };
+
+/// Ours, as rows of the cryptography name it.
+pub(crate) fn ours() -> String {
+    format!("securemqtt ({BACKEND})")
+}
+
 /// The machine, and the versions of everything that takes part.
 pub(crate) fn describe(tools: &Tools, scratch: &Path) -> Table {
     let mut table = Table::new(["machine", ""]);
@@ -20,6 +28,7 @@ pub(crate) fn describe(tools: &Tools, scratch: &Path) -> Table {
         ("date", said(Command::new("date").args(["-u", "+%Y-%m-%d"]))),
         ("commit", said(Command::new("git").args(["describe", "--always", "--dirty", "--abbrev=12"]))),
         ("build", Some(profile.to_owned())),
+        ("cryptography of securemqtt", Some(BACKEND.to_owned())),
         ("rustc", said(Command::new("rustc").arg("--version"))),
         ("Mosquitto", tools.mosquitto.as_ref().and_then(|path| said(Command::new(path).arg("-h")))),
         (
@@ -77,6 +86,7 @@ mod tests {
         assert!(processor().unwrap().contains("cores"));
         assert!(memory().unwrap().ends_with("MiB"));
         let text = describe(&Tools::default(), Path::new("/")).to_string();
+        assert!(text.contains(BACKEND), "{text}");
         assert!(text.contains("kernel") && text.contains("not here"), "{text}");
     }
 

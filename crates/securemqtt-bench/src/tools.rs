@@ -117,6 +117,8 @@ fn build(directory: &Path) -> Outcome<()> {
     let target = directory.parent().map_or_else(OsString::new, |target| target.as_os_str().to_owned());
     let mut command = Command::new(cargo);
     command.args(["build", "--quiet", "--package", "securemqtt", "--bins", "--profile", profile]);
+    // The cryptography of the clients here.
+    command.args(if cfg!(feature = "aws-lc-rs") { &["--features", "aws-lc-rs"][..] } else { &[] });
     command.arg("--target-dir").arg(target).current_dir(workspace).stdin(Stdio::null());
     if command.status()?.success() { Ok(()) } else { Err("cargo could not build them".into()) }
 }

@@ -7,6 +7,7 @@ use securemqtt_core::subscriber;
 
 use super::{Bench, progress};
 use crate::crypto::{ASSOCIATED, Pair, READING, Stopwatch, aeads};
+use crate::machine::ours;
 use crate::outcome::Outcome;
 use crate::report::Section;
 use crate::stats::{Summary, cell, count, number};
@@ -132,9 +133,10 @@ fn table(timings: &Timings) -> Table {
         row(&format!("bare {name}"), seal, open);
     }
     let leaf = &timings.leaf;
-    row("securemqtt without the leaf", &less(&timings.seal, leaf), &less(&timings.open, leaf));
+    let ours = ours();
+    row(&format!("{ours} without the leaf"), &less(&timings.seal, leaf), &less(&timings.open, leaf));
     row("the leaf alone", leaf, leaf);
-    row("securemqtt", &timings.seal, &timings.open);
+    row(&ours, &timings.seal, &timings.open);
     row("a tick, for each of 4,096 frames", &timings.tick_made, &timings.tick_taken);
     table
 }

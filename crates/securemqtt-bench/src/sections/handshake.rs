@@ -2,6 +2,7 @@
 
 use super::{Bench, progress};
 use crate::crypto::{Pair, Stopwatch, curves};
+use crate::machine::ours;
 use crate::outcome::Outcome;
 use crate::plot;
 use crate::report::Section;
@@ -35,7 +36,7 @@ pub(super) fn section(bench: &Bench) -> Section {
 
 fn measure(bench: &Bench) -> Outcome<(Vec<Row>, String)> {
     let curves = curves()?;
-    let mut rows: Vec<Row> = vec![("securemqtt".to_owned(), Vec::new())];
+    let mut rows: Vec<Row> = vec![(ours(), Vec::new())];
     for kind in ["bare", "one key pair and one agreement,"] {
         rows.extend(curves.iter().map(|(name, _)| (format!("{kind} {name}"), Vec::new())));
     }
