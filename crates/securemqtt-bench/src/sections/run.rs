@@ -133,7 +133,9 @@ pub(super) fn programs(
 ) -> Outcome<Sample> {
     probe(lines, printed)?;
     let warm_up = printed.lines().0 + lines.flood(size, time / 10)?;
-    let before = printed.wait_for(warm_up, STALLED).0;
+    printed.wait_for(warm_up, STALLED);
+    // A probe that came late stood in for one of them.
+    let before = printed.wait_for(u64::MAX, QUIET).0;
     let [publisher_before, subscriber_before, broker_before] =
         [lines.meter.cpu()?, printed.meter.cpu()?, broker.cpu()?];
     let began_ns = now_ns();
@@ -152,21 +154,24 @@ pub(super) fn programs(
     sample.checked()
 }
 
-/// Until the two are connected: nothing that they print would say so.
+/// Until the two are connected: nothing that they print would say so. Returns how many lines were handed over for it; some
+/// may come late, behind what is handed over next.
 ///
 /// # Errors
 /// If a program ends, or no line comes through.
-pub(super) fn probe(lines: &mut Lines, printed: &Printed) -> Outcome<()> {
+pub(super) fn probe(lines: &mut Lines, printed: &Printed) -> Outcome<u64> {
     let deadline = std::time::Instant::now() + PATIENCE;
+    let mut probes = 0;
     while printed.lines().0 == 0 {
         if std::time::Instant::now() > deadline {
             return Err("no line came through".into());
         }
         lines.line(PROBE)?;
+        probes += 1;
         std::thread::sleep(PROBE_EVERY);
     }
     printed.wait_for(u64::MAX, QUIET);
-    Ok(())
+    Ok(probes)
 }
 
 fn seconds_between(began_ns: u64, last_ns: u64) -> f64 {
