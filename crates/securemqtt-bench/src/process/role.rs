@@ -68,7 +68,7 @@ impl Role {
     pub(crate) fn ask(&mut self, ask: Ask) -> Outcome<()> {
         let line = serde_json::to_string(&ask)? + "\n";
         let asked = self.stdin.write_all(line.as_bytes()).and_then(|()| self.stdin.flush());
-        asked.or_else(|_| Err(self.hear(LAST_WORDS).err().unwrap_or_else(|| format!("{} has ended", self.name).into())))
+        asked.map_err(|_| self.hear(LAST_WORDS).err().unwrap_or_else(|| format!("{} has ended", self.name).into()))
     }
 
     /// The next thing that it says.

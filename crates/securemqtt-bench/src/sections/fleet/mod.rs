@@ -56,14 +56,13 @@ pub(super) fn sections(bench: &Bench) -> Vec<Section> {
 
 fn introduce(bench: &Bench, steady: &mut Section, broken: &mut Section) {
     steady.note(format!(
-        "Publishers are engines of the core in one process over at most {} MQTT connections; the subscriber is the real \
+        "Publishers are engines of the core in one process over at most {CONNECTIONS} MQTT connections; the subscriber is the real \
          client in a process of its own, with its state on disk. QoS 1, no spool. Processor time and memory are the \
          subscriber's. Ticks are made when asked for, and counted apart, each with its hello: a heartbeat tells nothing new, \
          a tick after a reading has its digest compared (the signature is checked once a minute, and whenever something \
          disagrees); the last column is the share of a core that such ticks take when every publisher sends one in \
          {TICK_SECONDS} s. The first reading of a topic \
-         derives its key, and is not in the column of readings. An idle subscriber knows no publisher.",
-        CONNECTIONS
+         derives its key, and is not in the column of readings. An idle subscriber knows no publisher."
     ));
     broken.note(format!(
         "First handshakes: from the fleet's first connection until the subscriber has everybody's keys; it asks at most 250 \
