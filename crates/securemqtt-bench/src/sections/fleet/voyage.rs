@@ -20,8 +20,9 @@ const FILTER: &str = "fleet/#";
 const LONG: Duration = Duration::from_secs(180);
 /// So many ticks in all are made at least; one alone says little.
 const TICKS: usize = 200;
-/// Memory of fewer publishers is lost in the noise of the allocator.
-const ENOUGH: usize = 100;
+/// What comes with the first publisher and stays (the database's cache and the like, about a mebibyte) is ten KiB a publisher
+/// in a fleet of a hundred, and one in a fleet of a thousand.
+const ENOUGH: usize = 1_000;
 /// Until an idle process has given back what its start needed.
 const SETTLE: Duration = Duration::from_millis(500);
 
