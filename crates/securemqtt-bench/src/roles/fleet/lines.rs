@@ -17,12 +17,14 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 pub(super) struct Lines {
     links: Vec<Link>,
-    events: mpsc::Receiver<(usize, LinkEvent)>,
+    /// Without a bound: who publishes does not listen meanwhile, and a connection whose events find no room reads nothing, not
+    /// even the acknowledgements that its publisher waits for.
+    events: mpsc::UnboundedReceiver<(usize, LinkEvent)>,
 }
 
 impl Lines {
     pub(super) fn start(site: &Site, count: usize) -> Outcome<Self> {
-        let (tell, events) = mpsc::channel(1024);
+        let (tell, events) = mpsc::unbounded_channel();
         let mut links = Vec::new();
         for line in 0..count {
             let (link, mut heard) = Link::start(ours::options(site, &format!("fleet-{line}")))?;
@@ -30,7 +32,7 @@ impl Lines {
             let tell = tell.clone();
             tokio::spawn(async move {
                 while let Some(event) = heard.next().await {
-                    if tell.send((line, event)).await.is_err() {
+                    if tell.send((line, event)).is_err() {
                         return;
                     }
                 }
