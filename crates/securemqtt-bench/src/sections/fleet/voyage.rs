@@ -180,6 +180,9 @@ fn ticks(pair: &mut Pair, voyage: &mut Voyage) -> Outcome<()> {
 }
 
 fn readings(bench: &Bench, pair: &mut Pair, voyage: &mut Voyage) -> Outcome<()> {
+    // Frames wait for a tick that names their run. Of a large fleet not every first one is taken, and the next comes when it
+    // is asked for, not after 10 s.
+    pair.ask(Ask::Tick { rounds: 1, after_reading: false })?;
     pair.subscriber.begin()?;
     pair.ask(Ask::Readings { count: u64::try_from(voyage.publishers)? })?;
     voyage.first_reading_us = micros(pair.subscriber.usage()?, voyage.publishers);
