@@ -5,6 +5,7 @@ mod status;
 mod words;
 
 use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
 use std::time::Duration;
 
 use securemqtt_cli::exit::{Exit, Failure, Outcome};
@@ -39,7 +40,7 @@ pub(crate) fn run(cli: &Cli) -> Outcome<Exit> {
     let warn = cli.log.talk("Subscriber", false);
     let output = Output::open(style, cli.readings.out.as_deref())?;
     let start = Start::new(Role::Subscriber, &cli.state, &cli.trust, &cli.broker)?;
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let exit = runtime.block_on(async { App::new(cli, start, output, talk, warn)?.run().await });
     runtime.shutdown_background();
     exit
@@ -74,7 +75,7 @@ pub(crate) struct App<'a> {
     first_contact: &'static str,
     fingerprint: Fingerprint,
     uncommitted: Vec<AckToken>,
-    names: HashMap<PeerId, (String, Fingerprint)>,
+    names: HashMap<PeerId, (Arc<str>, Fingerprint)>,
     refused: HashSet<String>,
     gaps: Gaps,
     /// The readings that came late just now.
@@ -109,6 +110,7 @@ impl<'a> App<'a> {
                 accept_rollback: cli.accept_rollback,
             },
             qos: cli.broker.qos,
+            times: readings.style().shows_times(),
             peers: start.peers,
             store,
             loaded,
@@ -145,7 +147,7 @@ impl<'a> App<'a> {
         match end {
             // The rest of the message is not shown: the next run begins with the whole of it.
             End::CountWithin => self.output.flush()?,
-            _ => self.commit_the_last()?,
+            _ => self.commit_the_last().await?,
         }
         self.summarise()?;
         let Self { subscriber, mut signals, shown, refused, readings, .. } = self;
@@ -177,7 +179,7 @@ impl<'a> App<'a> {
         loop {
             // When nothing more is at hand, what was put out is handed on, stored, and then acknowledged.
             // Never with a reading in hand: it would be stored as read, and is not put out.
-            let much = self.uncommitted.len() >= MAX_GROUP && self.subscriber.may_commit();
+            let much = self.uncommitted.len() >= self.max_group() && self.subscriber.may_commit();
             if much && self.commit().await? == Flow::Stop {
                 return Ok(End::Signal);
             }
@@ -212,7 +214,9 @@ impl<'a> App<'a> {
             match told {
                 Told::Notice(notice) => self.tell(notice)?,
                 Told::Arrived(arrival) => {
-                    if let Some(end) = self.put_out(arrival)? {
+                    let end = self.put_out(arrival);
+                    self.output.relieve().await?;
+                    if let Some(end) = end {
                         return Ok(end);
                     }
                 }
@@ -220,12 +224,17 @@ impl<'a> App<'a> {
         }
     }
 
+    /// With `-C` the end may come within a message: those before it are committed, each by itself.
+    fn max_group(&self) -> usize {
+        if self.readings.count.is_some() { 1 } else { MAX_GROUP }
+    }
+
     /// Hands everything on and has it stored, then acknowledged; stops when a signal came while the disk was full.
     async fn commit(&mut self) -> Outcome<Flow> {
         self.say_late()?;
         let mut told = false;
         let cursor = loop {
-            match self.output.sync()? {
+            match self.output.sync().await? {
                 Synced::Done(cursor) => break cursor,
                 Synced::Full(why) if !told => {
                     told = true;
@@ -244,13 +253,16 @@ impl<'a> App<'a> {
             self.warn.say("there is room again; it goes on")?;
         }
         self.subscriber.commit(self.uncommitted.drain(..), cursor);
+        if self.readings.count.is_some() {
+            self.subscriber.store_now();
+        }
         Ok(Flow::Continue)
     }
 
     /// As [`App::commit`], once: what a full disk does not take comes again at the next start.
-    fn commit_the_last(&mut self) -> Outcome<()> {
+    async fn commit_the_last(&mut self) -> Outcome<()> {
         self.say_late()?;
-        match self.output.sync()? {
+        match self.output.sync().await? {
             Synced::Done(cursor) => self.subscriber.commit(self.uncommitted.drain(..), cursor),
             Synced::Full(why) => {
                 self.warn.say(format_args!("{why}; the last readings are not written, and come again"))?;
@@ -260,7 +272,7 @@ impl<'a> App<'a> {
     }
 
     /// Puts out the readings of a message; with the last one that was asked for comes the end.
-    fn put_out(&mut self, arrival: Arrival) -> Outcome<Option<End>> {
+    fn put_out(&mut self, arrival: Arrival) -> Option<End> {
         let decrypt = arrival.decrypt_time();
         let Arrival { at, readings, ack, .. } = arrival;
         let mut left = readings.len();
@@ -284,28 +296,28 @@ impl<'a> App<'a> {
             if !self.selection.takes(&record) {
                 continue;
             }
-            self.output.write(&record)?;
+            self.output.write(&record);
             self.shown += 1;
             if self.readings.count == Some(self.shown) {
                 if left > 0 {
-                    return Ok(Some(End::CountWithin));
+                    return Some(End::CountWithin);
                 }
                 self.uncommitted.extend(ack);
-                return Ok(Some(End::Count));
+                return Some(End::Count);
             }
         }
         self.uncommitted.extend(ack);
-        Ok(None)
+        None
     }
 
-    fn publisher(&mut self, id: PeerId) -> (String, Fingerprint) {
+    fn publisher(&mut self, id: PeerId) -> (Arc<str>, Fingerprint) {
         if let Some(known) = self.names.get(&id) {
             return known.clone();
         }
         let known = self.subscriber.engine().publisher(id);
-        let known = known.map(|(name, fingerprint)| (name.to_string(), fingerprint));
+        let known = known.map(|(name, fingerprint)| (Arc::from(name.as_str()), fingerprint));
         // A publisher is forgotten only between its last reading and this line.
-        let known = known.unwrap_or_else(|| (id.to_string(), self.fingerprint));
+        let known = known.unwrap_or_else(|| (id.to_string().into(), self.fingerprint));
         self.names.insert(id, known.clone());
         known
     }

@@ -120,6 +120,7 @@ pub(crate) fn subscriber(site: &Site, state: &Path, filter: &str, qos: u8) -> Ou
     let filters = vec![filter.to_owned()];
     let engine = securemqtt_core::subscriber::Config { name, filters, exclude: Vec::new(), accept_rollback: false };
     let qos = quality(qos);
-    let settings = subscriber::Settings { broker, identity, trust, engine, qos, peers, store, loaded, cursor: None };
+    let settings =
+        subscriber::Settings { broker, identity, trust, engine, qos, times: false, peers, store, loaded, cursor: None };
     Ok((Subscriber::start(settings)?, directory))
 }

@@ -110,9 +110,9 @@ impl Talk {
         }
     }
 
-    /// Whether status lines share stdout with the data, which then must be flushed first.
-    pub fn on_stdout(&self) -> bool {
-        self.to == To::Stdout
+    /// The line, where it shares stdout with the data: whoever gathers that puts it in its place.
+    pub fn line_for_stdout(&self, status: impl fmt::Display) -> Option<String> {
+        (self.to == To::Stdout).then(|| format!("[{}] {status}", self.program))
     }
 }
 

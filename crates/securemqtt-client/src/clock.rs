@@ -28,14 +28,29 @@ impl Clock {
     }
 
     pub(crate) fn now(&self) -> Now {
-        let unix = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        Now { mono_ms: millis(self.start.elapsed()), unix_ms: millis(unix) }
+        self.read().now
+    }
+
+    /// All clocks at once, for everything that is done in one go.
+    pub(crate) fn read(&self) -> Moment {
+        let (instant, calendar) = (Instant::now(), SystemTime::now());
+        let unix = calendar.duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = Now { mono_ms: millis(instant.duration_since(self.start)), unix_ms: millis(unix) };
+        Moment { now, instant, calendar }
     }
 
     /// The moment of a monotonic time; far away where it cannot be expressed.
     pub(crate) fn instant(&self, mono_ms: u64) -> Instant {
         self.start + Duration::from_millis(mono_ms.min(FAR_MS))
     }
+}
+
+/// What the clocks said.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    pub(crate) now: Now,
+    pub(crate) instant: Instant,
+    pub(crate) calendar: SystemTime,
 }
 
 fn millis(time: Duration) -> u64 {

@@ -75,11 +75,11 @@ impl App<'_> {
                 self.say_span("forged", "FORGED", &span, "contradicted by the publisher's signed tick")
             }
             Event::Silent { name } => {
-                self.output.pulse("silent", name.as_str())?;
+                self.output.pulse("silent", name.as_str());
                 self.say_warning(format_args!("No sign of life from {name}"))
             }
             Event::Back { name } => {
-                self.output.pulse("back", name.as_str())?;
+                self.output.pulse("back", name.as_str());
                 self.say_warning(format_args!("{name} is back"))
             }
             Event::RolledBack { name, quarantined } => {
@@ -149,7 +149,7 @@ impl App<'_> {
 
     fn say_span(&mut self, event: &'static str, what: &str, span: &Span, why: &str) -> Outcome<()> {
         let (publisher, fingerprint) = self.publisher(span.publisher);
-        self.output.gap(&Gap { event, publisher: &publisher, fingerprint, span })?;
+        self.output.gap(&Gap { event, publisher: &publisher, fingerprint, span });
         let (from, last, topic) = (span.from, span.to.saturating_sub(1), &span.topic);
         let text = format!("{what}: {publisher} {topic:?} {from}..{last}, {why}");
         self.say_warning(text)

@@ -4,6 +4,7 @@
 mod broker;
 
 use std::path::Path;
+use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use mqtt_publisher::input::{Input, Item, Pace, pump};
@@ -124,14 +125,14 @@ impl Demo {
                 topic: delivery.topic,
                 qos,
                 retain,
-                publisher: "demo-publisher".to_owned(),
+                publisher: Arc::from("demo-publisher"),
                 fingerprint: self.publisher_key,
                 stream: delivery.stream,
                 seq: delivery.seq,
                 decrypt,
                 redelivered: false,
                 payload: delivery.payload,
-            })?;
+            });
             self.output.flush()?;
             shown += 1;
         }
@@ -212,6 +213,7 @@ fn start_subscriber(state: &StateDir, port: u16) -> Outcome<Subscriber> {
             accept_rollback: false,
         },
         qos: Qos::AtLeastOnce,
+        times: true,
         peers: state.known_peers(),
         store,
         loaded,

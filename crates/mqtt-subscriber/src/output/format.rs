@@ -145,7 +145,7 @@ impl Field {
             }
             Self::Json => json::line(record),
             Self::JsonText => json::line_with_text(record),
-            Self::Publisher => record.publisher.clone(),
+            Self::Publisher => record.publisher.to_string(),
             Self::Fingerprint => record.fingerprint.to_string(),
             Self::Stream => record.stream.to_string(),
             Self::Sequence => record.seq.to_string(),

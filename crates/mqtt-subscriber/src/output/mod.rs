@@ -31,7 +31,7 @@ pub struct Record {
     /// Whether the broker had retained it.
     pub retain: bool,
     /// The publisher's petname.
-    pub publisher: String,
+    pub publisher: Arc<str>,
     /// The publisher's fingerprint.
     pub fingerprint: Fingerprint,
     /// The stream.

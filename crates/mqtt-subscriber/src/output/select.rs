@@ -19,7 +19,7 @@ impl Selection {
     /// Whether this record is wanted.
     pub fn takes(&self, record: &Record) -> bool {
         let stale = self.no_retained && record.retain;
-        let other = !self.from.is_empty() && !self.from.contains(&record.publisher);
+        let other = !self.from.is_empty() && !self.from.iter().any(|name| **name == *record.publisher);
         let out = |filter: &String| filter_matches(filter, &record.topic);
         !stale && !other && !self.leave_out.iter().any(out)
     }

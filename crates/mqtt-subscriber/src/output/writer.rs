@@ -5,8 +5,10 @@ use std::fs::{File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::MetadataExt as _;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::SystemTime;
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
 use securemqtt_cli::exit::{Failure, Outcome};
 use securemqtt_cli::logging::Talk;
 use securemqtt_client::state::Cursor;
@@ -32,21 +34,37 @@ impl Style {
         matches!(self, Self::Demo(_))
     }
 
-    fn line(&self, record: &Record) -> Vec<u8> {
+    /// Whether it shows how long the opening of a reading took.
+    pub fn shows_times(&self) -> bool {
+        !matches!(self, Self::Raw(_))
+    }
+
+    fn append(&self, record: &Record, lines: &mut Vec<u8>) {
         match self {
-            Self::Demo(verbose) => demo::line(record, *verbose).into_bytes(),
-            Self::Json => json::line(record).into_bytes(),
-            Self::Raw(false) => record.payload.clone(),
-            Self::Raw(true) => [record.topic.as_bytes(), b" ", &record.payload].concat(),
-            Self::Template(template) => template.line(record),
+            Self::Demo(verbose) => lines.extend_from_slice(demo::line(record, *verbose).as_bytes()),
+            Self::Json => lines.extend_from_slice(json::line(record).as_bytes()),
+            Self::Raw(verbose) => {
+                if *verbose {
+                    lines.extend_from_slice(record.topic.as_bytes());
+                    lines.push(b' ');
+                }
+                lines.extend_from_slice(&record.payload);
+            }
+            Self::Template(template) => lines.extend_from_slice(&template.line(record)),
         }
+        lines.push(b'\n');
     }
 }
 
 /// Lines that are gathered before they are handed on; of a file they wait for [`Output::sync`].
 const PENDING: usize = 64 << 10;
+/// As much as a pipe takes without a wait once it can be written to (POSIX: `PIPE_BUF`, on Linux).
+const WITHOUT_WAIT: usize = 4096;
 
 /// Where records go. Buffered: call [`Output::sync`] whenever nothing more is at hand.
+///
+/// A reader that stops reading, or a slow disk, must not stop the connection, which shares our thread: what may wait, waits
+/// in another.
 pub struct Output {
     style: Style,
     to: To,
@@ -55,7 +73,7 @@ pub struct Output {
 
 enum To {
     Stdout,
-    File { path: PathBuf, file: File },
+    File { path: PathBuf, file: Arc<File> },
 }
 
 /// What came of handing everything on.
@@ -78,7 +96,7 @@ impl Output {
             Some(path) => {
                 let opened = OpenOptions::new().append(true).create(true).open(path);
                 let file = opened.map_err(|error| Failure::writing(path, &error))?;
-                To::File { path: path.to_owned(), file }
+                To::File { path: path.to_owned(), file: Arc::new(file) }
             }
         };
         Ok(Self { style, to, pending: Vec::new() })
@@ -103,72 +121,77 @@ impl Output {
         Ok(Some(here))
     }
 
-    /// Puts a record out.
-    ///
-    /// # Errors
-    /// It cannot be written; a closed pipe is the quiet failure.
-    pub fn write(&mut self, record: &Record) -> Outcome<()> {
-        let line = self.style.line(record);
-        self.pending.extend_from_slice(&line);
-        self.pending.push(b'\n');
-        self.relieve()
+    /// Puts a record out, with the next [`Output::relieve`] or [`Output::sync`].
+    pub fn write(&mut self, record: &Record) {
+        self.style.append(record, &mut self.pending);
     }
 
     /// Puts out what happened to readings, in the format that has a place for it: JSON.
-    ///
-    /// # Errors
-    /// As for [`Output::write`].
-    pub fn gap(&mut self, gap: &Gap<'_>) -> Outcome<()> {
-        self.event(json::event(gap, SystemTime::now()))
+    pub fn gap(&mut self, gap: &Gap<'_>) {
+        self.event(&json::event(gap, SystemTime::now()));
     }
 
     /// As [`Output::gap`], for a publisher that has gone silent, or is back.
-    ///
-    /// # Errors
-    /// As for [`Output::write`].
-    pub fn pulse(&mut self, event: &str, publisher: &str) -> Outcome<()> {
-        self.event(json::pulse(event, publisher, SystemTime::now()))
+    pub fn pulse(&mut self, event: &str, publisher: &str) {
+        self.event(&json::pulse(event, publisher, SystemTime::now()));
     }
 
-    fn event(&mut self, mut line: String) -> Outcome<()> {
-        if self.style != Style::Json {
-            return Ok(());
+    fn event(&mut self, line: &str) {
+        if self.style == Style::Json {
+            self.line(line);
         }
-        line.push('\n');
+    }
+
+    fn line(&mut self, line: &str) {
         self.pending.extend_from_slice(line.as_bytes());
-        self.relieve()
+        self.pending.push(b'\n');
     }
 
     /// A pipe gets what is gathered before it is too much; a file when it is synced.
-    fn relieve(&mut self) -> Outcome<()> {
-        if matches!(self.to, To::Stdout) && self.pending.len() >= PENDING { self.flush() } else { Ok(()) }
-    }
-
-    /// Hands everything on.
     ///
     /// # Errors
-    /// As for [`Output::write`].
+    /// It cannot be written; a closed pipe is the quiet failure.
+    pub async fn relieve(&mut self) -> Outcome<()> {
+        if matches!(self.to, To::Stdout) && self.pending.len() >= PENDING {
+            self.hand_on().await.map_err(|error| self.failure(error))?;
+        }
+        Ok(())
+    }
+
+    /// Hands everything on, however long that takes.
+    ///
+    /// # Errors
+    /// As for [`Output::relieve`].
     pub fn flush(&mut self) -> Outcome<()> {
-        self.hand_on().map_err(|error| self.failure(error))
+        let handed_on = match &self.to {
+            To::Stdout => write_out(io::stdout(), &mut self.pending),
+            To::File { file, .. } => write_out(&**file, &mut self.pending),
+        };
+        handed_on.map_err(|error| self.failure(error))
     }
 
     /// Hands everything on; a file to the disk.
     ///
     /// # Errors
-    /// As for [`Output::write`]; a full disk is no error.
-    pub fn sync(&mut self) -> Outcome<Synced> {
+    /// As for [`Output::relieve`]; a full disk is no error.
+    pub async fn sync(&mut self) -> Outcome<Synced> {
         if self.pending.is_empty() {
             return Ok(Synced::Done(None));
         }
-        let handed_on = match &mut self.to {
-            To::Stdout => self.hand_on().map(|()| None),
-            To::File { file, .. } => append(file, &self.pending).map(Some),
+        let handed_on = match &self.to {
+            To::Stdout => self.hand_on().await.map(|()| None),
+            To::File { file, .. } => {
+                let file = Arc::clone(file);
+                self.elsewhere(move |lines| {
+                    let cursor = append(&file, lines)?;
+                    lines.clear();
+                    Ok(Some(cursor))
+                })
+                .await
+            }
         };
         match handed_on {
-            Ok(cursor) => {
-                self.pending.clear();
-                Ok(Synced::Done(cursor))
-            }
+            Ok(cursor) => Ok(Synced::Done(cursor)),
             Err(error) if matches!(error.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded) => {
                 Ok(Synced::Full(self.failure(error).message().to_owned()))
             }
@@ -176,35 +199,38 @@ impl Output {
         }
     }
 
-    /// Writes what is gathered. After an error what was not written is still there.
-    fn hand_on(&mut self) -> io::Result<()> {
-        while !self.pending.is_empty() {
-            let written = match &mut self.to {
-                To::Stdout => io::stdout().write(&self.pending),
-                To::File { file, .. } => file.write(&self.pending),
-            };
-            match written {
-                Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
-                Ok(written) => drop(self.pending.drain(..written)),
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
+    /// Writes what is gathered to stdout.
+    async fn hand_on(&mut self) -> io::Result<()> {
+        if self.pending.len() <= WITHOUT_WAIT && takes_more() {
+            return write_out(io::stdout(), &mut self.pending);
         }
-        match &self.to {
-            To::Stdout => io::stdout().flush(),
-            To::File { .. } => Ok(()),
-        }
+        self.elsewhere(|lines| write_out(io::stdout(), lines)).await
+    }
+
+    /// Does what may wait in another thread. What it leaves of the lines is still there.
+    async fn elsewhere<T: Send + 'static>(
+        &mut self,
+        write: impl FnOnce(&mut Vec<u8>) -> io::Result<T> + Send + 'static,
+    ) -> io::Result<T> {
+        let mut lines = std::mem::take(&mut self.pending);
+        let done = tokio::task::spawn_blocking(move || (write(&mut lines), lines)).await;
+        let (done, lines) = done.map_err(io::Error::other)?;
+        self.pending = lines;
+        done
     }
 
     /// Says how things stand, in order with the records.
     ///
     /// # Errors
-    /// As for [`Output::write`].
+    /// Stderr cannot be written.
     pub fn say(&mut self, talk: &Talk, status: impl fmt::Display) -> Outcome<()> {
-        if talk.on_stdout() {
-            self.flush()?;
+        match talk.line_for_stdout(&status) {
+            Some(line) if matches!(self.to, To::Stdout) => {
+                self.line(&line);
+                Ok(())
+            }
+            _ => talk.say(status).map_err(Failure::from),
         }
-        talk.say(status).map_err(Failure::from)
     }
 
     fn failure(&self, error: io::Error) -> Failure {
@@ -215,9 +241,29 @@ impl Output {
     }
 }
 
+/// Whether stdout takes something without a wait.
+fn takes_more() -> bool {
+    let stdout = io::stdout();
+    let mut one = [PollFd::new(&stdout, PollFlags::OUT)];
+    poll(&mut one, Some(&Timespec::default())).is_ok_and(|ready| ready > 0)
+}
+
+/// Writes lines. After an error those that were not written are still there.
+fn write_out(mut to: impl Write, lines: &mut Vec<u8>) -> io::Result<()> {
+    while !lines.is_empty() {
+        match to.write(lines) {
+            Ok(0) => return Err(io::ErrorKind::WriteZero.into()),
+            Ok(written) => drop(lines.drain(..written)),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+    to.flush()
+}
+
 /// Appends lines and has them on the disk: all of them or, where there is no room, none. A full disk may show only when the
 /// data is synced, and the kernel may drop it then: asking for another sync would succeed, and the lines be gone.
-fn append(file: &mut File, lines: &[u8]) -> io::Result<Cursor> {
+fn append(mut file: &File, lines: &[u8]) -> io::Result<Cursor> {
     let before = file.metadata()?;
     if let Err(error) = file.write_all(lines).and_then(|()| file.sync_data()) {
         if before.is_file() {
@@ -239,13 +285,17 @@ mod tests {
     use super::*;
     use crate::output::fixture::record;
 
+    fn block_on<T>(done: impl Future<Output = T>) -> T {
+        tokio::runtime::Builder::new_current_thread().build().unwrap().block_on(done)
+    }
+
     #[test]
     fn a_file_is_appended_to() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("out");
         for payload in [&b"1"[..], b"2"] {
             let mut output = Output::open(Style::Raw(false), Some(&path)).unwrap();
-            output.write(&record(payload)).unwrap();
+            output.write(&record(payload));
             output.flush().unwrap();
         }
         assert_eq!(std::fs::read(&path).unwrap(), b"1\n2\n");
@@ -256,8 +306,8 @@ mod tests {
         let mut output = Output::open(Style::Raw(false), Some(path)).unwrap();
         let mut cursor = None;
         for payload in payloads {
-            output.write(&record(payload)).unwrap();
-            let synced = output.sync().unwrap();
+            output.write(&record(payload));
+            let synced = block_on(output.sync()).unwrap();
             cursor = if let Synced::Done(cursor) = synced { cursor } else { None };
         }
         cursor.unwrap()
@@ -295,17 +345,25 @@ mod tests {
             return;
         }
         let mut output = Output::open(Style::Raw(false), Some(full)).unwrap();
-        output.write(&record(b"1")).unwrap();
+        output.write(&record(b"1"));
         assert!(output.flush().unwrap_err().message().contains("/dev/full"));
         for _ in 0..2 {
-            assert!(matches!(output.sync().unwrap(), Synced::Full(why) if why.contains("/dev/full")), "it is kept");
+            assert!(
+                matches!(block_on(output.sync()).unwrap(), Synced::Full(why) if why.contains("/dev/full")),
+                "it is kept"
+            );
         }
     }
 
     #[test]
     fn raw_is_the_bytes() {
         let record = record(b"\x00\xff");
-        assert_eq!(Style::Raw(false).line(&record), b"\x00\xff");
-        assert_eq!(Style::Raw(true).line(&record), b"telemetry/ward-7 \x00\xff");
+        let line = |style: Style| {
+            let mut line = Vec::new();
+            style.append(&record, &mut line);
+            line
+        };
+        assert_eq!(line(Style::Raw(false)), b"\x00\xff\n");
+        assert_eq!(line(Style::Raw(true)), b"telemetry/ward-7 \x00\xff\n");
     }
 }

@@ -16,7 +16,7 @@ use tokio::runtime::Builder;
 use crate::job::{Job, Said};
 use crate::outcome::Outcome;
 
-/// Threads of a subscriber, ours or the yardstick, as mqtt-subscriber has them. A publisher has one, as mqtt-publisher.
+/// Threads of a fleet. Everybody else, ours or the yardstick, has one, as the programs have.
 const THREADS: usize = 2;
 
 /// Plays a role until stdin ends, or it fails.
@@ -34,8 +34,8 @@ pub(crate) fn play(job: &str) -> Outcome<()> {
 fn start(job: &str) -> Outcome<()> {
     let job: Job = serde_json::from_str(job)?;
     let runtime = match job {
-        Job::PlainPublisher { .. } | Job::Publisher { .. } => Builder::new_current_thread().enable_all().build()?,
-        _ => Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?,
+        Job::Fleet { .. } => Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?,
+        _ => Builder::new_current_thread().enable_all().build()?,
     };
     runtime.block_on(async {
         match job {

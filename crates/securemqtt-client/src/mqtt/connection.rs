@@ -77,9 +77,26 @@ pub(super) struct Sender {
     cork: Cork,
 }
 
+/// A client, with the topic of the last publish.
 enum Client {
-    V5(rumqttc_v5::AsyncClient),
-    V4(rumqttc_v4::AsyncClient),
+    V5(rumqttc_v5::AsyncClient, Option<Topic<rumqttc_v5::ValidatedTopic>>),
+    V4(rumqttc_v4::AsyncClient, Option<Topic<rumqttc_v4::ValidatedTopic>>),
+}
+
+/// A topic as we have it, and as rumqttc has checked it.
+type Topic<T> = (Arc<str>, T);
+
+/// `name` in rumqttc's terms: a publish mostly has the topic of the one before, which was checked.
+fn checked<T: Clone>(
+    last: &mut Option<Topic<T>>,
+    name: &Arc<str>,
+    check: impl FnOnce(&str) -> Result<T, Rejected>,
+) -> Result<T, Rejected> {
+    if let Some((_, topic)) = last.as_ref().filter(|(last, _)| last == name) {
+        return Ok(topic.clone());
+    }
+    let topic = check(name)?;
+    Ok(last.insert((Arc::clone(name), topic)).1.clone())
 }
 
 /// The half that makes everything move, by being polled.
@@ -101,36 +118,37 @@ pub(super) fn open(
     let (client, poller) = match options.version {
         MqttVersion::V5 => {
             let (client, events) = v5::open(options, tls, &cork)?;
-            (Client::V5(client), Poller::V5(Box::new(events)))
+            (Client::V5(client, None), Poller::V5(Box::new(events)))
         }
         MqttVersion::V311 => {
             let (client, events) = v4::open(options, tls, &cork)?;
-            (Client::V4(client), Poller::V4(Box::new(events)))
+            (Client::V4(client, None), Poller::V4(Box::new(events)))
         }
     };
     Ok((Sender { client, cork }, poller))
 }
 
 impl Sender {
-    pub(super) fn publish(&self, publish: &Publish) -> Result<(), Rejected> {
-        match &self.client {
-            Client::V5(client) => v5::publish(client, publish),
-            Client::V4(client) => v4::publish(client, publish),
+    /// Takes the payload along where nobody has to send it again.
+    pub(super) fn publish(&mut self, publish: &mut Publish) -> Result<(), Rejected> {
+        match &mut self.client {
+            Client::V5(client, last) => v5::publish(client, checked(last, &publish.topic, v5::topic)?, publish),
+            Client::V4(client, last) => v4::publish(client, checked(last, &publish.topic, v4::topic)?, publish),
         }
     }
 
     pub(super) fn subscribe(&self, filters: &[(String, Qos)]) -> Result<(), Rejected> {
         match &self.client {
-            Client::V5(client) => v5::subscribe(client, filters),
-            Client::V4(client) => v4::subscribe(client, filters),
+            Client::V5(client, _) => v5::subscribe(client, filters),
+            Client::V4(client, _) => v4::subscribe(client, filters),
         }
     }
 
     /// Acknowledges a message of this connection.
     pub(super) fn acknowledge(&self, id: PacketId) {
         match &self.client {
-            Client::V5(client) => v5::acknowledge(client, id),
-            Client::V4(client) => v4::acknowledge(client, id),
+            Client::V5(client, _) => v5::acknowledge(client, id),
+            Client::V4(client, _) => v4::acknowledge(client, id),
         }
     }
 
@@ -138,8 +156,8 @@ impl Sender {
     pub(super) fn disconnect(&self, patience: Option<Duration>) {
         self.cork.pull();
         match &self.client {
-            Client::V5(client) => v5::disconnect(client, patience),
-            Client::V4(client) => v4::disconnect(client, patience),
+            Client::V5(client, _) => v5::disconnect(client, patience),
+            Client::V4(client, _) => v4::disconnect(client, patience),
         }
     }
 }

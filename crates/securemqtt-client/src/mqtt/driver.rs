@@ -11,7 +11,7 @@ use tokio::time::timeout;
 use super::backoff::Backoff;
 use super::connection;
 use super::error::LinkError;
-use super::link::{Command, LinkEvent, Shared};
+use super::link::{Command, LinkEvent, Message, News, Shared};
 use super::live::{Ending, TAKE};
 use super::options::BrokerOptions;
 use super::outbox::{Outbox, Publish, Tally};
@@ -34,9 +34,11 @@ pub(super) struct Driver {
     pub(super) shared: Arc<Shared>,
     pub(super) publishes: mpsc::UnboundedReceiver<Publish>,
     pub(super) commands: mpsc::UnboundedReceiver<Command>,
-    pub(super) events: mpsc::Sender<LinkEvent>,
-    /// Events for which the channel has no room.
-    pub(super) backlog: VecDeque<LinkEvent>,
+    pub(super) news: mpsc::Sender<News>,
+    /// News for which the channel has no room.
+    pub(super) backlog: VecDeque<News>,
+    /// Messages that are to be told together.
+    pub(super) arrived: Vec<Message>,
     pub(super) outbox: Outbox,
     pub(super) tally: Tally,
     /// Publishes that are done, and were not told of.
@@ -49,6 +51,8 @@ pub(super) struct Driver {
     /// The publish that was alone under way at the last silent closes, and at how many.
     suspect: Option<(u64, u32)>,
     pub(super) dropped: u64,
+    /// Of the last message that arrived.
+    pub(super) topic: Arc<str>,
 }
 
 impl Driver {
@@ -57,7 +61,7 @@ impl Driver {
         shared: Arc<Shared>,
         publishes: mpsc::UnboundedReceiver<Publish>,
         commands: mpsc::UnboundedReceiver<Command>,
-        events: mpsc::Sender<LinkEvent>,
+        news: mpsc::Sender<News>,
     ) -> Result<Self, LinkError> {
         let tls = if options.address.uses_tls() { Some(tls::client_config(&options.tls)?) } else { None };
         // Finds what is wrong with the address now, not in the task.
@@ -68,8 +72,9 @@ impl Driver {
             shared,
             publishes,
             commands,
-            events,
+            news,
             backlog: VecDeque::new(),
+            arrived: Vec::new(),
             outbox: Outbox::default(),
             tally: Tally::default(),
             freed: 0,
@@ -79,6 +84,7 @@ impl Driver {
             silent_closes: 0,
             suspect: None,
             dropped: 0,
+            topic: Arc::default(),
         })
     }
 
@@ -144,23 +150,37 @@ impl Driver {
         }
     }
 
-    /// Sends an event, or keeps it until there is room; in order.
+    /// Tells of an event, behind the messages that arrived before it.
     pub(super) fn emit(&mut self, event: LinkEvent) {
+        self.tell_arrived();
+        self.tell(News::Event(event));
+    }
+
+    /// Tells of the messages that arrived, all at once: a wake for each would cost more than they do.
+    pub(super) fn tell_arrived(&mut self) {
+        if !self.arrived.is_empty() {
+            let messages = std::mem::take(&mut self.arrived);
+            self.tell(News::Messages(messages));
+        }
+    }
+
+    /// Sends news, or keeps them until there is room; in order.
+    fn tell(&mut self, news: News) {
         use mpsc::error::TrySendError;
         if !self.backlog.is_empty() {
-            self.backlog.push_back(event);
+            self.backlog.push_back(news);
             return;
         }
-        if let Err(TrySendError::Full(event)) = self.events.try_send(event) {
-            self.backlog.push_back(event);
+        if let Err(TrySendError::Full(news)) = self.news.try_send(news) {
+            self.backlog.push_back(news);
         }
     }
 
     /// Delivers the last events, unless the driver would rather disconnect.
     async fn flush_backlog(&mut self) {
-        while let Some(event) = self.backlog.pop_front() {
+        while let Some(news) = self.backlog.pop_front() {
             tokio::select! {
-                sent = self.events.send(event) => if sent.is_err() { return },
+                sent = self.news.send(news) => if sent.is_err() { return },
                 () = stop_command(&mut self.commands) => return,
             }
         }
@@ -229,7 +249,7 @@ impl Driver {
                         Some(Command::Acknowledge(_)) => {}
                         Some(Command::Disconnect) | None => return,
                     },
-                    listening = deliver(&self.events, &mut self.backlog), if !self.backlog.is_empty() => if !listening { return },
+                    listening = deliver(&self.news, &mut self.backlog), if !self.backlog.is_empty() => if !listening { return },
                 }
             }
         };
@@ -250,11 +270,11 @@ impl Flow {
     }
 }
 
-/// Moves the oldest event of the backlog into the channel when it has room; `false` if nobody listens any more.
-pub(super) async fn deliver(events: &mpsc::Sender<LinkEvent>, backlog: &mut VecDeque<LinkEvent>) -> bool {
-    let Ok(permit) = events.reserve().await else { return false };
-    if let Some(event) = backlog.pop_front() {
-        permit.send(event);
+/// Moves the oldest of the backlog into the channel when it has room; `false` if nobody listens any more.
+pub(super) async fn deliver(news: &mpsc::Sender<News>, backlog: &mut VecDeque<News>) -> bool {
+    let Ok(permit) = news.reserve().await else { return false };
+    if let Some(oldest) = backlog.pop_front() {
+        permit.send(oldest);
     }
     true
 }

@@ -71,7 +71,7 @@ pub enum LinkEvent {
 #[derive(Debug)]
 pub struct Message {
     /// Topic it was published on.
-    pub topic: String,
+    pub topic: Arc<str>,
     /// Its bytes.
     pub payload: Bytes,
     /// Quality of service of this delivery.
@@ -90,6 +90,13 @@ pub struct Message {
 pub struct AckToken {
     pub(super) connection: u64,
     pub(super) id: PacketId,
+}
+
+impl AckToken {
+    /// Whether the broker awaits it: not at QoS 0.
+    pub(crate) fn is_awaited(&self) -> bool {
+        self.id != 0
+    }
 }
 
 /// A place in the order of publishing.
@@ -141,7 +148,16 @@ pub struct Link {
 #[derive(Debug)]
 pub struct LinkEvents {
     shared: Arc<Shared>,
-    events: mpsc::Receiver<LinkEvent>,
+    news: mpsc::Receiver<News>,
+    /// Messages that came together, to be told one by one.
+    messages: std::vec::IntoIter<Message>,
+}
+
+/// What the driver tells: an event, or the messages that one reading from the socket brought.
+#[derive(Debug)]
+pub(super) enum News {
+    Event(LinkEvent),
+    Messages(Vec<Message>),
 }
 
 impl Link {
@@ -163,11 +179,11 @@ impl Link {
         });
         let (publishes, publishes_in) = mpsc::unbounded_channel();
         let (commands, commands_in) = mpsc::unbounded_channel();
-        let (events_out, events) = mpsc::channel(usize::from(options.receive_maximum).max(64) + 64);
-        let driver = Driver::new(options, Arc::clone(&shared), publishes_in, commands_in, events_out)?;
+        let (news_out, news) = mpsc::channel(usize::from(options.receive_maximum).max(64) + 64);
+        let driver = Driver::new(options, Arc::clone(&shared), publishes_in, commands_in, news_out)?;
         tokio::spawn(driver.run());
         let link = Self { shared: Arc::clone(&shared), publishes, commands };
-        Ok((link, LinkEvents { shared, events }))
+        Ok((link, LinkEvents { shared, news, messages: Vec::new().into_iter() }))
     }
 
     /// Publishes, after waiting for room among the publishes under way. Those of one caller keep their order.
@@ -189,20 +205,19 @@ impl Link {
         self.hand_in(topic, payload, qos, retain)
     }
 
-    /// Publishes if there is room at once.
+    /// Publishes if there is room at once, on a topic that [`Link::check`] has passed before.
     ///
     /// # Errors
     /// As [`Link::publish`], or if there is no room.
-    pub fn try_publish(
+    pub(crate) fn try_publish(
         &self,
-        topic: impl Into<Arc<str>>,
-        payload: impl Into<Bytes>,
+        topic: Arc<str>,
+        payload: Bytes,
         qos: Qos,
         retain: bool,
     ) -> Result<Ticket, LinkError> {
         use tokio::sync::TryAcquireError;
-        let (topic, payload) = (topic.into(), payload.into());
-        self.check(&topic, payload.len())?;
+        self.check_size(&topic, payload.len())?;
         match self.shared.window.try_acquire() {
             Ok(permit) => permit.forget(),
             Err(TryAcquireError::NoPermits) => return Err(LinkError::window_full()),
@@ -219,6 +234,11 @@ impl Link {
         if topic.is_empty() || topic.len() > MAX_TOPIC || topic.contains(['+', '#', '\0']) {
             return Err(LinkError::bad_topic(topic));
         }
+        self.check_size(topic, payload_len)
+    }
+
+    /// As [`Link::check`], of a topic that has passed it.
+    pub(crate) fn check_size(&self, topic: &str, payload_len: usize) -> Result<(), LinkError> {
         let (size, limit) =
             (Publish::packet_size(topic, payload_len), self.shared.max_packet_size.load(Ordering::Relaxed));
         if size > usize::try_from(limit).unwrap_or(usize::MAX) {
@@ -252,7 +272,7 @@ impl Link {
 
     /// Acknowledges a message. A token of an earlier connection does nothing: the broker delivers that message again.
     pub fn ack(&self, token: AckToken) {
-        if token.id != 0 {
+        if token.is_awaited() {
             // Once the link has ended nobody waits for it.
             let _ = self.commands.send(Command::Acknowledge(token));
         }
@@ -349,25 +369,36 @@ impl Drop for Waiting<'_> {
 impl LinkEvents {
     /// The next event, or `None` once the link has ended.
     pub async fn next(&mut self) -> Option<LinkEvent> {
-        let event = self.events.recv().await?;
-        self.release(&event);
-        Some(event)
+        loop {
+            if let Some(message) = self.messages.next() {
+                return Some(self.release(message));
+            }
+            match self.news.recv().await? {
+                News::Event(event) => return Some(event),
+                News::Messages(messages) => self.messages = messages.into_iter(),
+            }
+        }
     }
 
     /// The next event if one is there already.
     pub fn try_next(&mut self) -> Option<LinkEvent> {
-        let event = self.events.try_recv().ok()?;
-        self.release(&event);
-        Some(event)
-    }
-
-    fn release(&self, event: &LinkEvent) {
-        if let LinkEvent::Message(message) = event {
-            let size = message.queued_size();
-            if self.shared.queued_bytes.fetch_sub(size, Ordering::AcqRel) > MAX_QUEUED_BYTES {
-                self.shared.room.notify_one();
+        loop {
+            if let Some(message) = self.messages.next() {
+                return Some(self.release(message));
+            }
+            match self.news.try_recv().ok()? {
+                News::Event(event) => return Some(event),
+                News::Messages(messages) => self.messages = messages.into_iter(),
             }
         }
+    }
+
+    fn release(&self, message: Message) -> LinkEvent {
+        let size = message.queued_size();
+        if self.shared.queued_bytes.fetch_sub(size, Ordering::AcqRel) > MAX_QUEUED_BYTES {
+            self.shared.room.notify_one();
+        }
+        LinkEvent::Message(message)
     }
 }
 

@@ -2,6 +2,7 @@
 
 use std::collections::VecDeque;
 use std::pin::pin;
+use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -88,7 +89,7 @@ impl Driver {
                                 deadline.as_mut().reset(Instant::now() + DISCONNECT_WITHIN);
                             }
                         }
-                        listening = deliver(&self.events, &mut self.backlog), if !self.backlog.is_empty() && !live.closing => {
+                        listening = deliver(&self.news, &mut self.backlog), if !self.backlog.is_empty() && !live.closing => {
                             if !listening {
                                 return Ending::Stopped;
                             }
@@ -115,6 +116,7 @@ impl Driver {
                     {
                         self.report(report, live);
                     }
+                    self.tell_arrived();
                 }
                 Err(_) if live.closing => return Ending::Stopped,
                 Err(error) => return Ending::Lost(error),
@@ -189,10 +191,10 @@ impl Driver {
         flow
     }
 
-    fn hand_over(&mut self, live: &Live) {
+    fn hand_over(&mut self, live: &mut Live) {
         while live.may_publish() && !(self.is_careful() && self.outbox.is_under_way()) {
-            let Some(publish) = self.outbox.next_waiting() else { return };
-            match refusal(&publish, live.limits, &live.sender) {
+            let Some(mut publish) = self.outbox.next_waiting() else { return };
+            match refusal(&mut publish, live.limits, &mut live.sender) {
                 None => self.outbox.handed_over(publish),
                 Some(reason) => self.refused(publish, reason),
             }
@@ -263,11 +265,11 @@ impl Driver {
     }
 
     fn received(&mut self, received: Received, live: &Live) {
-        if self.events.is_closed() {
+        if self.news.is_closed() {
             return;
         }
         let ack = AckToken { connection: self.connections, id: received.id };
-        let Ok(topic) = String::from_utf8(received.topic.into()) else {
+        let Some(topic) = self.shared_topic(&received.topic) else {
             warn!("dropped a message whose topic is not UTF-8");
             if received.qos == Qos::AtLeastOnce {
                 live.sender.acknowledge(received.id);
@@ -276,13 +278,21 @@ impl Driver {
         };
         if !self.has_room() {
             self.dropped += 1;
-            warn!(topic, dropped = self.dropped, "dropped a message: too many wait to be processed");
+            warn!(%topic, dropped = self.dropped, "dropped a message: too many wait to be processed");
             return;
         }
         let Received { payload, qos, retain, dup, .. } = received;
         let message = Message { topic, payload, qos, retain, dup, ack };
         self.shared.queued_bytes.fetch_add(message.queued_size(), Ordering::AcqRel);
-        self.emit(LinkEvent::Message(message));
+        self.arrived.push(message);
+    }
+
+    /// The topic of a message: that of the one before it, where they are the same. `None` if it is not UTF-8.
+    fn shared_topic(&mut self, topic: &[u8]) -> Option<Arc<str>> {
+        if self.topic.as_bytes() != topic {
+            self.topic = Arc::from(str::from_utf8(topic).ok()?);
+        }
+        Some(Arc::clone(&self.topic))
     }
 
     /// DISCONNECT, after the acknowledgements under way; publishes that nobody waited for are not worth a delay.
@@ -293,7 +303,7 @@ impl Driver {
 }
 
 /// Hands `publish` to rumqttc unless the broker would refuse it; then why.
-fn refusal(publish: &Publish, limits: Limits, sender: &Sender) -> Option<String> {
+fn refusal(publish: &mut Publish, limits: Limits, sender: &mut Sender) -> Option<String> {
     let size = Publish::packet_size(&publish.topic, publish.payload.len());
     if size > usize::try_from(limits.max_packet_size).unwrap_or(usize::MAX) {
         return Some(format!("the packet has {size} bytes and the broker takes at most {}", limits.max_packet_size));

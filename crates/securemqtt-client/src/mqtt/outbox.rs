@@ -28,6 +28,14 @@ pub(super) struct Publish {
 }
 
 impl Publish {
+    /// The payload, for rumqttc. At QoS 0 it is not kept: it is never sent again.
+    pub(super) fn payload_to_send(&mut self) -> Bytes {
+        match self.qos {
+            Qos::AtMostOnce => std::mem::take(&mut self.payload),
+            Qos::AtLeastOnce => self.payload.clone(),
+        }
+    }
+
     /// Bytes of its packet, counted as the broker counts them; at most a few too many.
     pub(super) fn packet_size(topic: &str, payload_len: usize) -> usize {
         let flags_and_length = 5;

@@ -6,7 +6,7 @@ use std::time::Duration;
 use rumqttc_v4::{
     AckMode, AsyncClient, Broker, ConnectReturnCode, ConnectionError, Event, EventLoop, ManualAck, MqttOptions,
     NetworkOptions, Outgoing, Packet, PubAck, PublishOptions, QoS, StateError, SubAck, SubscribeFilterInput,
-    SubscribeReasonCode, TlsConfiguration, Transport,
+    SubscribeReasonCode, TlsConfiguration, Transport, ValidatedTopic,
 };
 use securemqtt_core::Qos;
 
@@ -91,10 +91,15 @@ fn dial(mqtt: &mut MqttOptions, host: &str, port: u16, cork: &Cork) {
     mqtt.set_socket_connector(move |_, _| cork.clone().connect(host.clone(), port));
 }
 
+/// A topic in rumqttc's terms: checked once.
+pub(super) fn topic(name: &str) -> Result<ValidatedTopic, Rejected> {
+    ValidatedTopic::new(name).map_err(|_| Rejected)
+}
+
 /// MQTT 3.1.1 knows no expiry.
-pub(super) fn publish(client: &AsyncClient, publish: &Publish) -> Result<(), Rejected> {
+pub(super) fn publish(client: &AsyncClient, topic: ValidatedTopic, publish: &mut Publish) -> Result<(), Rejected> {
     let options = PublishOptions::new(to_qos(publish.qos)).retain(publish.retain);
-    client.try_publish(&*publish.topic, publish.payload.clone(), options).map_err(|_| Rejected)
+    client.try_publish(topic, publish.payload_to_send(), options).map_err(|_| Rejected)
 }
 
 pub(super) fn subscribe(client: &AsyncClient, filters: &[(String, Qos)]) -> Result<(), Rejected> {

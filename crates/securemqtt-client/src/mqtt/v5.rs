@@ -10,6 +10,7 @@ use rumqttc_v5::{
     IncomingPacketSizeLimit, ManualAck, MqttOptions, NetworkOptions, Outgoing, Packet, PersistedAckMode,
     PersistedSession, PubAck, PubAckReason, PublishOptions, PublishProperties, QoS, SessionStore, SessionStoreError,
     SessionStoreKey, StateError, SubAck, SubscribeFilterInput, SubscribeReasonCode, TlsConfiguration, Transport,
+    ValidatedTopic,
 };
 use securemqtt_core::Qos;
 
@@ -97,13 +98,18 @@ fn dial(mqtt: &mut MqttOptions, host: &str, port: u16, cork: &Cork) {
     mqtt.set_socket_connector(move |_, _| cork.clone().connect(host.clone(), port));
 }
 
-pub(super) fn publish(client: &AsyncClient, publish: &Publish) -> Result<(), Rejected> {
+/// A topic in rumqttc's terms: checked once.
+pub(super) fn topic(name: &str) -> Result<ValidatedTopic, Rejected> {
+    ValidatedTopic::new(name).map_err(|_| Rejected)
+}
+
+pub(super) fn publish(client: &AsyncClient, topic: ValidatedTopic, publish: &mut Publish) -> Result<(), Rejected> {
     let mut options = PublishOptions::new(to_qos(publish.qos)).retain(publish.retain);
     if publish.expiry.is_some() {
         options = options
             .properties(PublishProperties { message_expiry_interval: publish.expiry, ..PublishProperties::default() });
     }
-    client.try_publish(&*publish.topic, publish.payload.clone(), options).map_err(|_| Rejected)
+    client.try_publish(topic, publish.payload_to_send(), options).map_err(|_| Rejected)
 }
 
 pub(super) fn subscribe(client: &AsyncClient, filters: &[(String, Qos)]) -> Result<(), Rejected> {

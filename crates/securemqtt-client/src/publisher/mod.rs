@@ -12,6 +12,7 @@ mod settle;
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use securemqtt_core::identity::{IdentityKey, PeerId};
@@ -98,6 +99,8 @@ pub struct Publisher {
     read_not_before: Option<Instant>,
     when_full: WhenFull,
     spools: bool,
+    /// The topic of the last reading, which the link takes.
+    topic: Arc<str>,
     /// Whether the program waits for room, or for what is under way to end.
     waits: bool,
     /// Where the program watches what becomes of it all: whether it was told that the broker has everything.
@@ -139,6 +142,7 @@ impl Publisher {
             read_not_before: None,
             when_full: settings.when_full,
             spools,
+            topic: Arc::default(),
             waits: false,
             watches: None,
         };

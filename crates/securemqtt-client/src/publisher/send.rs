@@ -14,7 +14,7 @@ use super::backlog::{MAX_IN_MEMORY, Wanted};
 use super::gate::{Frame, Held, Place};
 use super::{PublishError, Publisher, WhenFull};
 use crate::error::ClientError;
-use crate::mqtt::LinkErrorKind;
+use crate::mqtt::{LinkError, LinkErrorKind};
 use crate::state::{Loaded, StateError, Store};
 
 /// The most that sealing adds: header, tag and signature.
@@ -46,7 +46,7 @@ impl Publisher {
     pub fn publish(&mut self, topic: &str, readings: &[&[u8]], qos: Qos, retain: bool) -> Result<(), PublishError> {
         let size = readings.iter().map(|reading| reading.len() + 5).sum::<usize>() + OVERHEAD;
         // Before it is sealed: a sealed reading that is never sent is a missing one.
-        self.pump.link.check(topic, size).map_err(PublishError::Link)?;
+        let topic = self.checked(topic, size).map_err(PublishError::Link)?;
         if self.spools {
             self.publish_spooled(topic, readings, qos, retain, size)?;
         } else {
@@ -59,9 +59,20 @@ impl Publisher {
         Ok(())
     }
 
+    /// A topic that the link takes, with a message of so many bytes. Mostly it is that of the reading before.
+    fn checked(&mut self, topic: &str, size: usize) -> Result<Arc<str>, LinkError> {
+        if *self.topic == *topic {
+            self.pump.link.check_size(topic, size)?;
+        } else {
+            self.pump.link.check(topic, size)?;
+            self.topic = Arc::from(topic);
+        }
+        Ok(Arc::clone(&self.topic))
+    }
+
     fn publish_spooled(
         &mut self,
-        topic: &str,
+        topic: Arc<str>,
         readings: &[&[u8]],
         qos: Qos,
         retain: bool,
@@ -79,24 +90,30 @@ impl Publisher {
             self.backlog.behind = Some(last + 1);
         }
         let run = self.engine.run();
-        let spooled = self.engine.spool(topic, readings, qos, retain).map_err(PublishError::Seal)?;
+        let spooled = self.engine.spool(&topic, readings, qos, retain).map_err(PublishError::Seal)?;
         if self.backlog.behind.is_none() {
             let place = Some(Place { segment: spooled.segment, run, to: spooled.to });
             let payload = Bytes::from(spooled.frame);
-            self.gate.hold(Held::Frame(Frame { topic: Arc::from(topic), payload, qos, retain, place }));
+            self.gate.hold(Held::Frame(Frame { topic, payload, qos, retain, place }));
         }
         self.settle();
         Ok(())
     }
 
     /// Without a spool: at once, where nothing is in front of it.
-    fn publish_loose(&mut self, topic: &str, readings: &[&[u8]], qos: Qos, retain: bool) -> Result<(), PublishError> {
+    fn publish_loose(
+        &mut self,
+        topic: Arc<str>,
+        readings: &[&[u8]],
+        qos: Qos,
+        retain: bool,
+    ) -> Result<(), PublishError> {
         let sealed = match readings {
-            [reading] => self.engine.seal(topic, reading),
-            readings => self.engine.seal_batch(topic, readings),
+            [reading] => self.engine.seal(&topic, reading),
+            readings => self.engine.seal_batch(&topic, readings),
         };
         let payload = Bytes::from(sealed.map_err(PublishError::Seal)?);
-        let frame = Frame { topic: Arc::from(topic), payload, qos, retain, place: None };
+        let frame = Frame { topic, payload, qos, retain, place: None };
         if self.engine.has_changes() || !self.gate.is_open() {
             self.gate.hold(Held::Frame(frame));
             self.settle();
@@ -106,7 +123,7 @@ impl Publisher {
         self.send_frames().map_err(|error| match error {
             ClientError::Link(error) => PublishError::Link(error),
             // The link's errors are the only ones here.
-            ClientError::State(_) => PublishError::Link(crate::mqtt::LinkError::closed()),
+            ClientError::State(_) => PublishError::Link(LinkError::closed()),
         })
     }
 
@@ -115,10 +132,10 @@ impl Publisher {
         while self.pump.is_connected()
             && self.pump.is_idle()
             && self.pump.link.has_room()
-            && let Some(frame) = self.backlog.front()
+            && let Some(frame) = self.backlog.pop()
         {
-            let sent =
-                self.pump.link.try_publish(Arc::clone(&frame.topic), frame.payload.clone(), frame.qos, frame.retain);
+            let Frame { topic, payload, qos, retain, place } = frame;
+            let sent = self.pump.link.try_publish(Arc::clone(&topic), payload, qos, retain);
             let ticket = match sent {
                 Ok(ticket) => Some(ticket),
                 // It was taken when it was sealed; this broker does not take it.
@@ -128,9 +145,8 @@ impl Publisher {
                 }
                 Err(error) => return Err(error.into()),
             };
-            let Some(frame) = self.backlog.pop() else { break };
-            if let Some(place) = frame.place {
-                self.engine.handed_over(place.segment, place.run, &frame.topic, place.to);
+            if let Some(place) = place {
+                self.engine.handed_over(place.segment, place.run, &topic, place.to);
                 match ticket {
                     Some(ticket) => self.backlog.handed_over(ticket, place.segment),
                     None => self.engine.acknowledged(place.segment, 1),
@@ -170,7 +186,7 @@ impl Publisher {
             self.backlog.behind = None;
         }
         if self.backlog.behind.is_none() {
-            self.engine.all_handed_over(self.clock.now(), &mut self.out);
+            self.engine.all_handed_over(|| self.clock.now(), &mut self.out);
             if !self.out.send.is_empty() {
                 self.settle();
             }
@@ -183,7 +199,7 @@ impl Publisher {
             Wanted::Again(resend) => resend.segment,
         };
         if matches!(wanted, Wanted::Segment(_)) {
-            self.engine.handed_over_below(number, self.clock.now(), &mut self.out);
+            self.engine.handed_over_below(number, || self.clock.now(), &mut self.out);
             self.settle();
             if self.gate.has_sends() {
                 // A tick that names an older run goes before the frames of the next.

@@ -8,7 +8,11 @@ use super::{Subscriber, Told};
 use crate::error::ClientError;
 use crate::mqtt::AckToken;
 use crate::notice::{Notice, Trouble};
-use crate::state::{Batch, Cursor, StoreEvent, Ticket};
+use crate::state::{Batch, Cursor, StoreEvent};
+
+/// What nothing waits for, not the broker and no file, is stored so long after it was learned: that is what readings at
+/// QoS 0 teach, and a transaction every few of them would cost more than they do.
+const LAZY: Duration = Duration::from_millis(50);
 
 /// What waits for a transaction.
 #[derive(Debug)]
@@ -27,30 +31,71 @@ impl Subscriber {
     /// acknowledges their messages when that is durable. Does not wait. Only when [`Subscriber::may_commit`].
     pub fn commit(&mut self, acks: impl IntoIterator<Item = AckToken>, cursor: Option<Cursor>) {
         self.outstanding = false;
-        if self.engine.has_changes() || cursor.is_some() {
-            self.submit(Batch { cursor, ..Batch::default() });
+        self.pending.extend(acks.into_iter().filter(AckToken::is_awaited).map(Held::Acknowledge));
+        self.pending.extend(self.sends.drain(..).map(Held::Send));
+        self.cursor = cursor.or(self.cursor.take());
+        self.store_committed();
+    }
+
+    /// As [`Subscriber::commit`] leaves it, it may be stored together with readings that are committed a little later. A
+    /// program that may end before it commits those calls this.
+    pub fn store_now(&mut self) {
+        if !self.outstanding {
+            self.hand_in();
         }
-        let sends = std::mem::take(&mut self.sends).into_iter().map(Held::Send);
-        let held = acks.into_iter().map(Held::Acknowledge).chain(sends);
-        match self.undurable() {
-            None => held.for_each(|held| self.release(held)),
-            Some(ticket) => self.held.extend(held.map(|held| (ticket, held))),
+    }
+
+    /// One transaction at a time: what is committed meanwhile goes into the next. None while readings are in the program's
+    /// hands, for what was learned from them would be stored too.
+    pub(super) fn store_committed(&mut self) {
+        if self.may_store() {
+            self.hand_in();
         }
+    }
+
+    pub(super) fn may_store(&self) -> bool {
+        !self.outstanding && self.last.is_none_or(|last| self.store.is_durable(last))
+    }
+
+    fn hand_in(&mut self) {
+        if !self.engine.has_changes() && self.cursor.is_none() {
+            self.pass();
+        } else if !self.pending.is_empty() || self.cursor.is_some() || self.is_late() {
+            self.submit(Batch::default());
+        }
+    }
+
+    /// Whether what nothing waits for has waited long enough.
+    fn is_late(&mut self) -> bool {
+        let now = self.moment.instant;
+        *self.store_by.get_or_insert(now + LAZY) <= now
+    }
+
+    /// There is nothing to store: what is pending waits for nothing but what went before.
+    fn pass(&mut self) {
+        let last = self.last.unwrap_or(self.first);
+        self.held.extend(self.pending.drain(..).map(|held| (last, held)));
+        self.release_durable();
     }
 
     pub(super) fn has_begun(&self) -> bool {
         self.store.is_durable(self.first)
     }
 
-    pub(super) fn submit(&mut self, batch: Batch) {
-        let changes = self.engine.take_changes();
-        self.last = Some(self.store.submit(Batch { changes, ..batch }));
+    fn submit(&mut self, batch: Batch) {
+        self.store_by = None;
+        let (changes, cursor) = (self.engine.take_changes(), self.cursor.take());
+        let ticket = self.store.submit(Batch { changes, cursor, ..batch });
+        self.last = Some(ticket);
+        self.held.extend(self.pending.drain(..).map(|held| (ticket, held)));
     }
 
-    /// The last transaction, while something waits for it.
-    fn undurable(&self) -> Option<Ticket> {
-        let behind = self.held.back().map(|(ticket, _)| *ticket);
-        self.last.filter(|ticket| !self.store.is_durable(*ticket)).or(behind)
+    fn release_durable(&mut self) {
+        while self.held.front().is_some_and(|(ticket, _)| self.store.is_durable(*ticket))
+            && let Some((_, held)) = self.held.pop_front()
+        {
+            self.release(held);
+        }
     }
 
     fn release(&mut self, held: Held) {
@@ -62,12 +107,9 @@ impl Subscriber {
 
     pub(super) fn stored(&mut self, event: StoreEvent) {
         match event {
-            StoreEvent::Durable(ticket) => {
-                while self.held.front().is_some_and(|(behind, _)| *behind <= ticket) {
-                    if let Some((_, held)) = self.held.pop_front() {
-                        self.release(held);
-                    }
-                }
+            StoreEvent::Durable(_) => {
+                self.release_durable();
+                self.store_committed();
             }
             StoreEvent::Stuck { why } => self.tell(Notice::Trouble(Trouble::NotStored { why })),
             StoreEvent::Recovered => self.tell(Notice::Trouble(Trouble::StoredAgain)),

@@ -16,7 +16,7 @@ use securemqtt_core::topic::CONTROL_PREFIX;
 use securemqtt_core::trust::Trust;
 use securemqtt_core::{Outgoing, Qos};
 
-use crate::clock::{Clock, OsRng, rng};
+use crate::clock::{Clock, Moment, OsRng, rng};
 use crate::error::ClientError;
 use crate::mqtt::{AckToken, BrokerOptions, LinkError, LinkEvent, Message};
 use crate::notice::{Notice, Trouble, remember};
@@ -28,6 +28,9 @@ use commit::Held;
 /// After kill -9, what comes so soon after the first connection may have been put out before: brokers begin with what
 /// was under way, and not all of them mark it.
 const MAYBE_SHOWN: Duration = Duration::from_secs(2);
+
+/// Events at hand that one reading of the clocks serves.
+const MAX_AT_ONCE: u32 = 64;
 
 /// What a subscriber is made of.
 #[derive(Debug)]
@@ -42,6 +45,8 @@ pub struct Settings {
     pub engine: Config,
     /// The quality of service that readings are subscribed with.
     pub qos: Qos,
+    /// Whether [`Arrival::elapsed`] is measured.
+    pub times: bool,
     /// Where new peers are remembered.
     pub peers: PeersFile,
     /// The state on disk.
@@ -67,7 +72,7 @@ pub enum Told {
 pub struct Arrival {
     /// When it arrived.
     pub at: SystemTime,
-    /// How long the engine took.
+    /// How long the engine took; nothing where [`Settings::times`] is not set.
     pub elapsed: Duration,
     /// The readings.
     pub readings: Vec<Reading>,
@@ -102,8 +107,12 @@ pub struct Subscriber {
     engine: Engine,
     pump: Pump,
     clock: Clock,
+    /// What the clocks said when the events at hand began, and how many more of them it serves.
+    moment: Moment,
+    moment_left: u32,
     rng: OsRng,
     qos: Qos,
+    times: bool,
     peers: PeersFile,
     out: Output,
     told: VecDeque<Told>,
@@ -113,8 +122,14 @@ pub struct Subscriber {
     sends: Vec<Outgoing>,
     /// Whether readings were handed out since the last [`Subscriber::commit`].
     outstanding: bool,
+    /// What was committed and is not handed to the store yet: it waits for the next transaction.
+    pending: Vec<Held>,
+    cursor: Option<Cursor>,
+    /// What waits for transactions that were.
     held: VecDeque<(Ticket, Held)>,
     last: Option<Ticket>,
+    /// When changes that nothing waits for are stored.
+    store_by: Option<Instant>,
     /// Says that a run has begun, and where its output does: nothing is put out before that is durable.
     first: Ticket,
     /// Whether the last run was killed, and since when this one has had a connection.
@@ -137,8 +152,11 @@ impl Subscriber {
             engine,
             pump: Pump::start(settings.broker)?,
             clock,
+            moment: clock.read(),
+            moment_left: 0,
             rng,
             qos: settings.qos,
+            times: settings.times,
             peers: settings.peers,
             out: Output::default(),
             told: VecDeque::new(),
@@ -146,8 +164,11 @@ impl Subscriber {
             store,
             sends: Vec::new(),
             outstanding: false,
+            pending: Vec::new(),
+            cursor: None,
             held: VecDeque::new(),
             last: Some(first),
+            store_by: None,
             first,
             was_killed: !loaded.clean,
             first_connected: None,
@@ -178,7 +199,9 @@ impl Subscriber {
                 self.stored(event);
                 continue;
             }
+            self.moment_left = 0;
             let due = self.clock.instant(self.engine.next_poll_ms()).min(self.peers.next_look());
+            let due = self.store_by.filter(|_| self.may_store()).map_or(due, |moment| moment.min(due));
             tokio::select! {
                 biased;
                 event = self.store.event() => self.stored(event),
@@ -225,9 +248,22 @@ impl Subscriber {
         self.settle()
     }
 
+    /// One reading of the clocks for the events at hand.
+    fn moment(&mut self) -> Moment {
+        if self.moment_left == 0 {
+            (self.moment, self.moment_left) = (self.clock.read(), MAX_AT_ONCE);
+        }
+        self.moment_left -= 1;
+        self.moment
+    }
+
     fn take(&mut self, wake: Wake) -> Result<(), ClientError> {
         match wake {
-            Wake::Due => self.tend(),
+            Wake::Due => {
+                let moment = self.moment();
+                self.tend(moment);
+                self.store_committed();
+            }
             Wake::Ended => return Err(LinkError::closed().into()),
             Wake::Event(LinkEvent::Failed(error)) => return Err(error.into()),
             Wake::Event(LinkEvent::Connected { .. }) => {
@@ -249,13 +285,13 @@ impl Subscriber {
 
     /// What is due by the clock. Called for every message too: under load there is always another one, and what is due
     /// must not wait for a pause. It costs two comparisons while nothing is due.
-    fn tend(&mut self) {
-        if Instant::now() >= self.peers.next_look() {
+    fn tend(&mut self, moment: Moment) {
+        if moment.instant >= self.peers.next_look() {
             // Somebody may have edited it, to revoke a peer for example.
             let loaded = self.peers.load_if_changed();
             self.take_known(loaded);
         }
-        self.engine.poll(self.clock.now(), &mut self.rng, &mut self.out);
+        self.engine.poll(moment.now, &mut self.rng, &mut self.out);
     }
 
     fn take_known(&mut self, loaded: Result<Option<KnownPeers>, StateError>) {
@@ -267,36 +303,36 @@ impl Subscriber {
     }
 
     fn arrive(&mut self, message: &Message) -> Result<(), ClientError> {
-        let now = self.clock.now();
-        let start = Instant::now();
-        self.engine.handle(&message.topic, &message.payload, now, &mut self.rng, &mut self.out);
-        let elapsed = start.elapsed();
-        let deliveries = std::mem::take(&mut self.out.deliveries);
-        let readings = self.readings(message, deliveries);
+        let moment = self.moment();
+        let start = self.times.then(Instant::now);
+        self.engine.handle(&message.topic, &message.payload, moment.now, &mut self.rng, &mut self.out);
+        let elapsed = start.map_or(Duration::ZERO, |start| start.elapsed());
+        let readings = self.readings(message);
         self.outstanding |= !readings.is_empty();
-        self.tend();
+        self.tend(moment);
         self.settle()?;
         let ack = Some(message.ack);
-        self.told.push_back(Told::Arrived(Arrival { at: SystemTime::now(), elapsed, readings, ack }));
+        self.told.push_back(Told::Arrived(Arrival { at: moment.calendar, elapsed, readings, ack }));
         Ok(())
     }
 
     /// Readings of frames that waited, now that the time has come: an answer that they waited for did not.
     fn waited(&mut self) -> Option<Arrival> {
-        let deliveries = std::mem::take(&mut self.out.deliveries);
+        if self.out.deliveries.is_empty() {
+            return None;
+        }
         let redelivered = self.was_killed && self.is_early();
         let reading = |delivery: Delivery| {
             let came = self.parked.of(&delivery);
             let Came { qos, retain } = came.unwrap_or(Came { qos: Qos::AtLeastOnce, retain: false });
             Reading { delivery, qos, retain, redelivered: redelivered && qos == Qos::AtLeastOnce }
         };
-        let readings: Vec<Reading> = deliveries.into_iter().map(reading).collect();
-        let arrival = Arrival { at: SystemTime::now(), elapsed: Duration::ZERO, readings, ack: None };
-        (!arrival.readings.is_empty()).then_some(arrival)
+        let readings = self.out.deliveries.drain(..).map(reading).collect();
+        Some(Arrival { at: SystemTime::now(), elapsed: Duration::ZERO, readings, ack: None })
     }
 
     /// The readings that a message brought: its own, or those of frames that were parked before.
-    fn readings(&mut self, message: &Message, deliveries: Vec<Delivery>) -> Vec<Reading> {
+    fn readings(&mut self, message: &Message) -> Vec<Reading> {
         let own = Came { qos: message.qos, retain: message.retain };
         let redelivered = self.may_have_shown(message);
         let is_frame = !message.topic.starts_with(CONTROL_PREFIX);
@@ -305,7 +341,7 @@ impl Subscriber {
             let Came { qos, retain } = parked.unwrap_or(own);
             Reading { delivery, qos, retain, redelivered: redelivered && qos == Qos::AtLeastOnce }
         };
-        let readings: Vec<Reading> = deliveries.into_iter().map(reading).collect();
+        let readings: Vec<Reading> = self.out.deliveries.drain(..).map(reading).collect();
         match self.engine.parked() {
             0 => self.parked.clear(),
             _ if is_frame && readings.is_empty() => self.parked.note(message),
@@ -336,8 +372,10 @@ impl Subscriber {
 
     /// Passes on what the engine has left.
     fn settle(&mut self) -> Result<(), ClientError> {
-        let filters = std::mem::take(&mut self.out.subscribe);
-        self.subscribe(filters)?;
+        if !self.out.subscribe.is_empty() {
+            let filters = std::mem::take(&mut self.out.subscribe);
+            self.subscribe(filters)?;
+        }
         self.sends.append(&mut self.out.send);
         for event in std::mem::take(&mut self.out.events) {
             if let Event::NewPeer { name, key } = &event {

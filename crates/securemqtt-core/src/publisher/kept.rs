@@ -87,16 +87,16 @@ impl Publisher {
 
     /// So were all frames of the segments below this one. What older runs have been waiting for a tick tells, before the
     /// next frame goes.
-    pub fn handed_over_below(&mut self, segment: u64, now: Now, out: &mut Output) {
+    pub fn handed_over_below(&mut self, segment: u64, now: impl FnOnce() -> Now, out: &mut Output) {
         let before = self.released;
         self.released = before.max(segment);
         if self.past.waited(before, self.released) {
-            self.tick(now, Qos::AtLeastOnce, false, false, out);
+            self.tick(now(), Qos::AtLeastOnce, false, false, out);
         }
     }
 
     /// So were all frames that there are.
-    pub fn all_handed_over(&mut self, now: Now, out: &mut Output) {
+    pub fn all_handed_over(&mut self, now: impl FnOnce() -> Now, out: &mut Output) {
         self.handed_over_below(self.spool.last() + u64::from(!self.spool.is_empty()), now, out);
     }
 

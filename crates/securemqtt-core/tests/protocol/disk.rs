@@ -148,7 +148,7 @@ impl Net {
             }
         }
         let mut out = publisher::Output::default();
-        self.publishers[index].engine.all_handed_over(self.now, &mut out);
+        self.publishers[index].engine.all_handed_over(|| self.now, &mut out);
         self.take_publisher(index, out);
     }
 
