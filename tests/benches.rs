@@ -44,7 +44,8 @@ fn entries(directory: &Path) -> Vec<String> {
 /// Nothing of it is at the broker: who subscribes now gets nothing but what is published now.
 fn assert_nothing_retained(broker: &Broker) {
     let late = Eavesdropper::listen(broker);
-    Eavesdropper::listen(broker).publish("marker", b"", false);
+    let other = Eavesdropper::listen(broker);
+    other.publish("marker", b"", false);
     late.wait_for(|heard| heard.topic == "marker", PATIENCE);
     let topics: Vec<String> = late.heard().into_iter().map(|heard| heard.topic).collect();
     assert_eq!(topics, ["marker"]);
@@ -111,7 +112,8 @@ fn people_get_a_table_and_the_brokers_flags_may_stand_behind_the_name() {
     let broker = Broker::start();
     let url = format!("mqtt://{HOST}:{}", broker.port());
     let arguments = ["bench", "--seconds", "1", "--broker", &url, "-q", "0", "-V", "311", "--size", "16"];
-    let mut running = Bench::new().start(Program::publisher(), &arguments);
+    let bench = Bench::new();
+    let mut running = bench.start(Program::publisher(), &arguments);
     assert_eq!(running.wait_exit(LONG), 0, "{}", running.output());
     let table = running.stdout().join("\n");
     for text in [&*url, "MQTT 3.1.1, QoS 0, without a spool", "readings of 16 bytes", "latency p99", " MB/s"] {
@@ -153,7 +155,8 @@ fn a_signal_ends_it_and_it_leaves_nothing() {
 fn a_progress_bar_is_shown_on_a_terminal_only_and_not_when_quiet() {
     let broker = Broker::start();
     for (more, shown) in [(&["bench", "--seconds", "1"][..], true), (&["bench", "--seconds", "1", "--quiet"], false)] {
-        let mut running = Bench::new().start(Program::publisher().at(&broker).env("TERM", "xterm").terminal(), more);
+        let bench = Bench::new();
+        let mut running = bench.start(Program::publisher().at(&broker).env("TERM", "xterm").terminal(), more);
         assert_eq!(running.wait_exit(LONG), 0, "{}", running.output());
         let output = running.output();
         assert!(output.contains("throughput"), "{output}");
@@ -199,11 +202,15 @@ fn an_access_list_that_forbids_it_is_named_with_what_to_try() {
 
 #[test]
 fn what_a_broker_drops_and_nobody_sends_again_is_an_error() {
-    let Some(broker) = Setup::new().line("max_queued_messages 100").start() else { return };
-    let arguments = ["bench", "--seconds", "2", "--no-spool", "--json"];
-    let mut running = Bench::new().start(Program::publisher().at(&broker), &arguments);
+    let slow = Setup::new().line("max_inflight_messages 1").line("max_queued_messages 100");
+    let Some(broker) = slow.start() else { return };
+    // It tells a client of MQTT 5 to be as slow.
+    let arguments = ["bench", "--seconds", "2", "--no-spool", "--json", "-V", "311"];
+    let bench = Bench::new();
+    let mut running = bench.start(Program::publisher().at(&broker), &arguments);
     assert_eq!(running.wait_exit(LONG), 75, "{}", running.output());
     assert!(running.output().contains("max_queued_messages"), "{}", running.output());
     let figures: Value = serde_json::from_str(&running.stdout()[0]).unwrap();
     assert!(number(&figures, "/missing") > 0.0, "{figures}");
+    assert!(number(&figures, "/received") > 0.0, "{figures}");
 }

@@ -43,7 +43,7 @@ pub(super) async fn run(
     let (publisher, _state) = party.publisher(&site).await?;
     let topic = site.topic(index);
     let readings = Readings::new(site.size);
-    let window = Window::new(tally.publishers());
+    let window = Window::new(tally.publishers(), Instant::now());
     let mut one = One { site, tally, index, topic, publisher, orders, readings, window, owes_greeting: false };
     while let Some(order) = one.next_order().await? {
         one.publish(&order).await?;
@@ -53,6 +53,8 @@ pub(super) async fn run(
         // Nobody listens where the run was interrupted.
         let _ = order.done.send(one.readings.count());
     }
+    // Or the end would not be told that its last tick has come back.
+    one.publisher.watch();
     Ok(one.publisher.finish(PATIENCE).await.map(drop)?)
 }
 
@@ -84,7 +86,7 @@ impl One {
     async fn publish(&mut self, order: &Order) -> Outcome<()> {
         let mut pace = Pace::start(order.per_second);
         while Instant::now() < order.until {
-            let has_room = pace.is_even() || self.window.is_open(self.readings.count(), self.tally.reached(self.index));
+            let has_room = pace.is_even() || self.has_room();
             let is_ready = has_room && self.publisher.is_ready();
             tokio::select! {
                 biased;
@@ -97,6 +99,10 @@ impl One {
             }
         }
         Ok(())
+    }
+
+    fn has_room(&mut self) -> bool {
+        self.window.is_open(self.readings.count(), self.tally.reached(self.index), Instant::now())
     }
 
     fn take(&mut self, pace: &Pace) -> Outcome<()> {

@@ -169,7 +169,6 @@ impl Report {
         format!("{} missing, {} twice", self.figures.missing(), self.figures.twice)
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
     fn megabytes_per_second(&self) -> f64 {
         (self.figures.throughput.per_second() * f64::from(self.size) / 1e3).round() / 1e3
     }
@@ -215,4 +214,54 @@ fn time(time: Duration) -> String {
 fn parties(publishers: usize, subscribers: usize) -> String {
     let s = |count| if count == 1 { "" } else { "s" };
     format!("{publishers} publisher{}, {subscribers} subscriber{}", s(publishers), s(subscribers))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn report() -> Report {
+        let ms = Duration::from_millis;
+        let figures = Figures {
+            handshakes: Handshakes { count: 32, time: ms(400) },
+            first_reading: ms(12),
+            latency: Latency { rate: 100, deliveries: 1000, p50: ms(1), p90: ms(2), p99: ms(3), max: ms(40) },
+            throughput: Throughput { readings: 10_000, time: ms(2_500) },
+            published: 10_500,
+            expected: 21_000,
+            received: 20_999,
+            twice: 1,
+        };
+        Report {
+            figures,
+            program: "mqtt-publisher",
+            broker: "mqtt://localhost:1883".to_owned(),
+            mqtt: "5",
+            qos: Qos::AtLeastOnce,
+            spool: true,
+            size: 1000,
+            publishers: 1,
+            subscribers: 2,
+        }
+    }
+
+    #[test]
+    fn a_table_has_columns_and_units() {
+        let table = report().table();
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(lines[0], "broker         mqtt://localhost:1883      MQTT 5, QoS 1, with a spool");
+        assert_eq!(lines[1], "parties        1 publisher, 2 subscribers  readings of 1000 bytes");
+        assert_eq!(lines[2], "handshakes     80.0 /s                     32 new parties at once");
+        assert_eq!(lines[7], "latency max    40.00 ms");
+        assert_eq!(lines[8], "throughput     4000 readings/s             10000 readings in 2.50 s");
+        assert_eq!(lines[10], "received       20999 of 21000              1 missing, 1 twice");
+    }
+
+    #[test]
+    fn programs_get_numbers_in_the_units_of_their_names() {
+        let json = report().json();
+        assert_eq!((&json["handshakes"]["per_second"], &json["latency"]["max_ms"]), (&json!(80.0), &json!(40.0)));
+        assert_eq!(json["throughput"]["megabytes_per_second"], 4.0);
+        assert_eq!((&json["missing"], &json["twice"], &json["qos"]), (&json!(1), &json!(1), &json!(1)));
+    }
 }

@@ -189,3 +189,43 @@ impl Received {
 fn hold<T>(lock: &Mutex<T>) -> MutexGuard<'_, T> {
     lock.lock().unwrap_or_else(PoisonError::into_inner)
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use securemqtt_core::identity::PeerId;
+
+    use super::*;
+
+    fn delivery(topic: &str, payload: &[u8]) -> Delivery {
+        let (publisher, stream, run, seq) = (PeerId::from_bytes([1; 16]), 1, [0; 5], 0);
+        Delivery { topic: topic.into(), payload: payload.to_vec(), publisher, stream, run, seq }
+    }
+
+    #[test]
+    fn every_reading_is_json_of_the_length_that_was_asked_for() {
+        for size in [16, 17, 96, 4096] {
+            let mut readings = Readings::new(size);
+            readings.next();
+            let reading = readings.next().to_vec();
+            assert_eq!((reading.len(), number(&reading), readings.count()), (size, Some(1), 2));
+            assert!(serde_json::from_slice::<serde_json::Value>(&reading).is_ok());
+        }
+    }
+
+    #[test]
+    fn a_reading_counts_once_at_each_subscriber_and_its_latency_too() {
+        let tally = Tally::new(2, 2).unwrap();
+        let mut readings = Readings::new(16);
+        let all: Vec<Vec<u8>> = (0..3).map(|_| readings.next().to_vec()).collect();
+        tally.published(1);
+        for (subscriber, index) in [(0, 0), (0, 2), (0, 2), (1, 0)] {
+            tally.arrived(subscriber, &delivery("securemqtt-bench/x/1", &all[index]));
+        }
+        assert_eq!((tally.readings().0, tally.twice(), tally.micros().len()), (3, 1, 2));
+        assert_eq!((tally.reached(0), tally.reached(1)), (0, 1), "as far as the slower of the two");
+        assert_eq!(tally.greeted(), (0, None));
+        tally.arrived(0, &delivery("securemqtt-bench/x/greeting/1", b"{}"));
+        assert_eq!((tally.greeted().0, tally.readings().0), (1, 3));
+    }
+}
