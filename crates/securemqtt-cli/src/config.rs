@@ -42,8 +42,8 @@ pub fn parse<T: Parser>(
             let _ = error.print();
             if error.use_stderr() { Exit::Usage } else { Exit::Done }.into()
         }
-        Problem::Help(mut command) => {
-            let _ = command.print_help();
+        Problem::Help => {
+            let _ = command::<T>().print_help();
             Exit::Done.into()
         }
         Problem::Config(failure) => report(T::command().get_name(), Err(failure)),
@@ -62,8 +62,8 @@ pub fn command<T: Parser>() -> Command {
 enum Problem {
     Clap(Box<clap::Error>),
     Config(Failure),
-    /// A bare `-h`, to this command.
-    Help(Box<Command>),
+    /// A bare `-h`.
+    Help,
 }
 
 impl From<clap::Error> for Problem {
@@ -82,7 +82,7 @@ fn resolve<T: Parser>(arguments: &[OsString], exclusive: &[Exclusive]) -> Result
     let mut command = for_arguments(command::<T>(), arguments);
     let given = command.clone().try_get_matches_from(arguments)?;
     if asks_for_help(&given) {
-        return Err(Problem::Help(Box::new(asked(command, &given))));
+        return Err(help(command, &given));
     }
     refuse_both(&mut command, &given, exclusive)?;
     let file = match given.try_get_one::<std::path::PathBuf>("config") {
@@ -119,6 +119,8 @@ fn variable_of(long: &str) -> String {
 
 /// Has the flags of the broker go on behind the name of a subcommand that connects.
 fn for_arguments(command: Command, arguments: &[OsString]) -> Command {
+    // Asked for help, it would look no further.
+    let arguments = arguments.iter().filter(|argument| *argument != "--help");
     let named = command.clone().ignore_errors(true).try_get_matches_from(arguments);
     let connects = named.is_ok_and(|given| given.subcommand_name().is_some_and(|name| AT_BROKER.contains(&name)));
     let is_brokers = |arg: &Arg| connects && arg.get_help_heading() == Some(BROKER);
@@ -133,11 +135,13 @@ fn with_short_help(command: Command) -> Command {
     subcommands.into_iter().fold(command.arg(help), |command, name| command.mut_subcommand(name, with_short_help))
 }
 
-/// The command that a bare `-h` was given to.
-fn asked(mut command: Command, given: &ArgMatches) -> Command {
-    command.build();
-    let sub = given.subcommand_name().and_then(|name| command.find_subcommand(name)).cloned();
-    sub.unwrap_or(command)
+/// The help that a bare `-h` asks for: of the program, or of a subcommand that has a host.
+fn help(command: Command, given: &ArgMatches) -> Problem {
+    let Some(name) = given.subcommand_name() else { return Problem::Help };
+    match command.try_get_matches_from(["", name, "--help"]) {
+        Err(help) => help.into(),
+        Ok(_) => Problem::Help,
+    }
 }
 
 /// A bare `-h`: the host flag without its value.

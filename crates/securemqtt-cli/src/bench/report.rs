@@ -249,7 +249,7 @@ mod tests {
     fn a_table_has_columns_and_units() {
         let table = report().table();
         let lines: Vec<&str> = table.lines().collect();
-        assert_eq!(lines[0], "broker         mqtt://localhost:1883      MQTT 5, QoS 1, with a spool");
+        assert_eq!(lines[0], "broker         mqtt://localhost:1883       MQTT 5, QoS 1, with a spool");
         assert_eq!(lines[1], "parties        1 publisher, 2 subscribers  readings of 1000 bytes");
         assert_eq!(lines[2], "handshakes     80.0 /s                     32 new parties at once");
         assert_eq!(lines[7], "latency max    40.00 ms");
