@@ -138,7 +138,8 @@ fn with_short_help(command: Command) -> Command {
 /// The help that a bare `-h` asks for: of the program, or of a subcommand that has a host.
 fn help(command: Command, given: &ArgMatches) -> Problem {
     let Some(name) = given.subcommand_name() else { return Problem::Help };
-    match command.try_get_matches_from(["", name, "--help"]) {
+    let program = command.get_name().to_owned();
+    match command.try_get_matches_from([program.as_str(), name, "--help"]) {
         Err(help) => help.into(),
         Ok(_) => Problem::Help,
     }
