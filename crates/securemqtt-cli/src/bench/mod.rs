@@ -16,6 +16,7 @@ mod tap;
 use std::sync::Arc;
 
 use clap::Args;
+use securemqtt_core::Qos;
 
 use crate::broker::{BrokerArgs, INSECURE};
 use crate::exit::{Exit, Failure, Outcome};
@@ -82,7 +83,9 @@ impl Shape {
 /// # Errors
 /// The broker cannot be reached or refuses something; the keys or readings do not come; the system fails.
 pub fn run(shape: Shape, load: &LoadArgs, broker: &BrokerArgs, log: &LogArgs) -> Outcome<Exit> {
-    let site = Arc::new(Site::new(load, broker)?);
+    let scratch = tempfile::Builder::new().prefix("securemqtt-bench-").tempdir();
+    let scratch = scratch.map_err(|error| Failure::writing(&std::env::temp_dir(), &error))?;
+    let site = Arc::new(Site::new(load, broker, scratch.path())?);
     if broker.is_insecure() {
         log.talk("Bench", false).say(INSECURE)?;
     }
@@ -135,20 +138,23 @@ async fn clean_up(mut group: Group, tap: Tap, talk: Talk) -> Outcome<()> {
 fn conclude(report: &Report, json: bool) -> Outcome<Exit> {
     let text = if json { format!("{}\n", report.json()) } else { report.table() };
     write_stdout(text.as_bytes())?;
-    verdict(&report.figures, report.promises_delivery())
+    verdict(report)
 }
 
-fn verdict(figures: &Figures, promises_delivery: bool) -> Outcome<Exit> {
-    if figures.twice > 0 {
-        let message = format!("{} readings were delivered twice, which must never happen", figures.twice);
+fn verdict(report: &Report) -> Outcome<Exit> {
+    let Figures { expected, twice, .. } = report.figures;
+    if twice > 0 {
+        let message = format!("{twice} readings were delivered twice, which must never happen");
         return Err(Failure::new(Exit::Protocol, message).hint("please report it, with the broker's name and version"));
     }
-    let missing = figures.missing();
-    if missing > 0 && promises_delivery {
-        let message = format!("{missing} of {} readings did not arrive", figures.expected);
-        return Err(Failure::new(Exit::TimedOut, message).hint(
-            "the broker drops what it cannot pass on at once: raise what it queues (Mosquitto: max_queued_messages), or leave out --no-spool",
-        ));
+    let missing = report.figures.missing();
+    if missing == 0 || report.qos == Qos::AtMostOnce {
+        return Ok(Exit::Done);
     }
-    Ok(Exit::Done)
+    let hint = if report.spool {
+        "the broker lost them and did not pass on what was sent again: its log may say why"
+    } else {
+        "the broker drops what it cannot pass on at once: raise what it queues (Mosquitto: max_queued_messages), or leave out --no-spool"
+    };
+    Err(Failure::new(Exit::TimedOut, format!("{missing} of {expected} readings did not arrive")).hint(hint))
 }

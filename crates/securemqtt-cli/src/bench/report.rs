@@ -63,8 +63,8 @@ pub(super) struct Report {
     program: &'static str,
     broker: String,
     mqtt: &'static str,
-    qos: Qos,
-    spool: bool,
+    pub(super) qos: Qos,
+    pub(super) spool: bool,
     size: u32,
     publishers: usize,
     subscribers: usize,
@@ -86,18 +86,13 @@ impl Report {
         }
     }
 
-    /// Whether a reading that does not arrive is a failure.
-    pub(super) fn promises_delivery(&self) -> bool {
-        self.qos == Qos::AtLeastOnce
-    }
-
     /// One object.
     pub(super) fn json(&self) -> Value {
         let Figures { handshakes, first_reading, latency, throughput, published, expected, received, twice } =
             self.figures;
         json!({
             "program": self.program, "version": env!("CARGO_PKG_VERSION"),
-            "broker": self.broker, "mqtt": self.mqtt, "qos": u8::from(self.promises_delivery()), "spool": self.spool,
+            "broker": self.broker, "mqtt": self.mqtt, "qos": u8::from(self.qos == Qos::AtLeastOnce), "spool": self.spool,
             "size": self.size, "publishers": self.publishers, "subscribers": self.subscribers,
             "handshakes": {
                 "count": handshakes.count, "seconds": seconds(handshakes.time),
@@ -158,7 +153,7 @@ impl Report {
 
     fn manner(&self) -> String {
         let spool = if self.spool { "with a spool" } else { "without a spool" };
-        format!("MQTT {}, QoS {}, {spool}", self.mqtt, u8::from(self.promises_delivery()))
+        format!("MQTT {}, QoS {}, {spool}", self.mqtt, u8::from(self.qos == Qos::AtLeastOnce))
     }
 
     fn received(&self) -> String {

@@ -1,11 +1,10 @@
 //! Where it happens: the broker, the topics and the scratch directory of one run.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use securemqtt_client::mqtt::BrokerOptions;
 use securemqtt_core::Qos;
-use tempfile::TempDir;
 
 use super::LoadArgs;
 use crate::broker::BrokerArgs;
@@ -21,8 +20,7 @@ const GREETING: &str = "/greeting/";
 #[derive(Debug)]
 pub(super) struct Site {
     broker: BrokerOptions,
-    /// Removed when the run is over.
-    scratch: TempDir,
+    scratch: PathBuf,
     /// Tells this run from all others.
     run: String,
     pub(super) qos: Qos,
@@ -31,17 +29,16 @@ pub(super) struct Site {
 }
 
 impl Site {
-    pub(super) fn new(load: &LoadArgs, broker: &BrokerArgs) -> Outcome<Self> {
+    /// The parties' states go below `scratch`.
+    pub(super) fn new(load: &LoadArgs, broker: &BrokerArgs, scratch: &Path) -> Outcome<Self> {
         let mut random = [0; 4];
         getrandom::fill(&mut random)
             .map_err(|error| Failure::new(Exit::Io, format!("the system gives no randomness: {error}")))?;
         let run = format!("{:08x}", u32::from_be_bytes(random));
-        let scratch = tempfile::Builder::new().prefix("securemqtt-bench-").tempdir();
-        let scratch = scratch.map_err(|error| Failure::writing(&std::env::temp_dir(), &error))?;
         Ok(Self {
             // At most 23 characters with what a party adds, which every MQTT 3.1.1 broker must take.
             broker: broker.options(&format!("smq-b-{run}"))?,
-            scratch,
+            scratch: scratch.to_owned(),
             run,
             qos: broker.qos,
             spool: if load.no_spool || broker.qos == Qos::AtMostOnce { 0 } else { SPOOL },
@@ -81,7 +78,7 @@ impl Site {
 
     /// The directory of the parties' states.
     pub(super) fn scratch(&self) -> &Path {
-        self.scratch.path()
+        &self.scratch
     }
 }
 
