@@ -6,7 +6,7 @@ use std::time::Duration;
 use securemqtt_core::topic::Control;
 use tokio::runtime::{Builder, Handle};
 use tokio::sync::{mpsc, oneshot, watch};
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep};
 
 use super::party::Party;
@@ -142,7 +142,10 @@ impl Group {
             readings += loop {
                 tokio::select! {
                     biased;
-                    Ok(readings) = &mut told => break readings,
+                    told = &mut told => match told {
+                        Ok(readings) => break readings,
+                        Err(_) => return Err(why_ended(wave.tasks.join_next().await)),
+                    },
                     () = sleep(POLL) => {
                         wave.check()?;
                         progress.at(u64::try_from(began.elapsed().as_millis()).unwrap_or(u64::MAX));
@@ -199,15 +202,19 @@ impl Wave {
     fn check(&mut self) -> Outcome<()> {
         match self.tasks.try_join_next() {
             None => Ok(()),
-            Some(ended) => {
-                flatten(ended)?;
-                Err(Failure::new(Exit::Io, "one of the parties has ended"))
-            }
+            ended => Err(why_ended(ended)),
         }
     }
 }
 
-fn flatten(ended: Result<Outcome<()>, tokio::task::JoinError>) -> Outcome<()> {
+type Ended = Result<Outcome<()>, JoinError>;
+
+fn why_ended(ended: Option<Ended>) -> Failure {
+    let failure = ended.and_then(|ended| flatten(ended).err());
+    failure.unwrap_or_else(|| Failure::new(Exit::Io, "one of the parties has ended"))
+}
+
+fn flatten(ended: Ended) -> Outcome<()> {
     ended.map_err(|error| Failure::new(Exit::Io, format!("one of the parties has failed: {error}")))?
 }
 
