@@ -51,6 +51,11 @@ fn assert_nothing_retained(broker: &Broker) {
     assert_eq!(topics, ["marker"]);
 }
 
+/// Whether it is measured; before that there are handshakes.
+fn is_reading(topic: &str) -> bool {
+    topic.starts_with("securemqtt-bench/") && !topic.contains("/greeting/")
+}
+
 /// The one object that it printed when it had ended well.
 fn figures(mut running: Running) -> Value {
     assert_eq!(running.wait_exit(LONG), 0, "{}", running.output());
@@ -143,8 +148,7 @@ fn a_signal_ends_it_and_it_leaves_nothing() {
     let bench = Bench::new();
     let eavesdropper = Eavesdropper::listen(&broker);
     let mut running = bench.start(Program::publisher().at(&broker), &["bench", "--seconds", "600"]);
-    let readings = |topic: &str| topic.starts_with("securemqtt-bench/") && !topic.contains("greeting");
-    eavesdropper.wait_for(|heard| readings(&heard.topic), LONG);
+    eavesdropper.wait_for(|heard| is_reading(&heard.topic), LONG);
     assert_eq!(running.interrupt(), 0, "{}", running.output());
     assert!(running.stdout().is_empty(), "{}", running.output());
     assert_nothing_retained(&broker);
@@ -174,6 +178,21 @@ fn nobody_listens() {
         assert!(running.output().contains("nothing listens at"), "{}", running.output());
         bench.assert_left_nothing();
     }
+}
+
+#[test]
+fn a_broker_that_goes_away_ends_it_and_what_it_may_keep_is_named() {
+    let Some(mut broker) = Setup::new().restartable().start() else { return };
+    let bench = Bench::new();
+    let eavesdropper = Eavesdropper::listen(&broker);
+    let mut running = bench.start(Program::subscriber().at(&broker), &["bench", "--seconds", "600"]);
+    eavesdropper.wait_for(|heard| is_reading(&heard.topic), LONG);
+    broker.kill();
+    assert_eq!(running.wait_exit(LONG), 69, "{}", running.output());
+    for text in ["nothing listens at", "could not be cleared: securemqtt/v1/", "mosquitto_pub -r -n -t"] {
+        assert!(running.output().contains(text), "no {text:?} in: {}", running.output());
+    }
+    bench.assert_left_nothing();
 }
 
 #[test]
