@@ -26,6 +26,8 @@ mod tls;
 
 /// Whoever stands in the middle, forges, replays or cuts: refused, and told of where there is somebody to tell.
 mod attacks;
+/// `bench` at the user's own broker: what it measures, and that it leaves nothing.
+mod benches;
 /// Command lines and what they say, as files.
 mod cli;
 /// Everything in one command, on a machine without a broker.

@@ -7,11 +7,12 @@ pub mod input;
 
 use std::process::ExitCode;
 
+use securemqtt_cli::bench::{LoadArgs, Shape};
 use securemqtt_cli::exit::{Exit, Outcome, report};
 use securemqtt_cli::identity::Role;
-use securemqtt_cli::{config, key, pages, peers, running, status};
+use securemqtt_cli::{bench, config, key, pages, peers, running, status};
 
-use cli::{Cli, Command};
+use cli::{BenchArgs, Cli, Command};
 
 /// Runs the program on the process's own arguments and returns its exit code.
 pub fn run() -> ExitCode {
@@ -29,7 +30,14 @@ fn dispatch(cli: &Cli) -> Outcome<Exit> {
         Some(Command::Peers(args)) => peers::run(args, &cli.state, Role::Publisher),
         Some(Command::Status(args)) => status::run(*args, &cli.state, Role::Publisher),
         Some(Command::Rotate) => running::rotate(&cli.state),
+        Some(Command::Bench(args)) => measure(args, cli),
         Some(Command::Completions(args)) => pages::completions(args, config::command::<Cli>()),
         Some(Command::Man) => pages::man(config::command::<Cli>()),
     }
+}
+
+fn measure(args: &BenchArgs, cli: &Cli) -> Outcome<Exit> {
+    let shape = Shape { role: Role::Publisher, others: args.subscribers };
+    let load = LoadArgs { no_spool: args.load.no_spool || cli.spool.no_spool, ..args.load.clone() };
+    bench::run(shape, &load, &cli.broker, &cli.log)
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use clap::{ArgAction, Args, Parser, Subcommand, ValueEnum};
+use securemqtt_cli::bench::LoadArgs;
 use securemqtt_cli::broker::{self, BrokerArgs};
 use securemqtt_cli::config::Exclusive;
 use securemqtt_cli::duration::parse_duration;
@@ -93,10 +94,23 @@ pub enum Command {
     Peers(PeersArgs),
     /// How things stand with the running subscriber, or with one that is stopped
     Status(StatusArgs),
+    /// Measure readings/s, latency and handshakes/s at your broker; its flags may come before or behind
+    Bench(BenchArgs),
     /// Print shell completions
     Completions(CompletionsArgs),
     /// Print the man page
     Man,
+}
+
+/// `bench`.
+#[derive(Args, Clone, Debug)]
+pub struct BenchArgs {
+    /// How many publishers publish
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=100))]
+    pub publishers: u16,
+    /// What is measured.
+    #[command(flatten)]
+    pub load: LoadArgs,
 }
 
 /// `demo`.

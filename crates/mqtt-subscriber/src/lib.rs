@@ -8,11 +8,12 @@ pub mod output;
 
 use std::process::ExitCode;
 
+use securemqtt_cli::bench::Shape;
 use securemqtt_cli::exit::{Exit, Outcome, report};
 use securemqtt_cli::identity::Role;
-use securemqtt_cli::{config, key, pages, peers, status};
+use securemqtt_cli::{bench, config, key, pages, peers, status};
 
-use cli::{Cli, Command};
+use cli::{BenchArgs, Cli, Command};
 
 /// Runs the program on the process's own arguments and returns its exit code.
 pub fn run() -> ExitCode {
@@ -31,7 +32,13 @@ fn dispatch(cli: &Cli) -> Outcome<Exit> {
         Some(Command::Key(command)) => key::run(command, &cli.state, Role::Subscriber),
         Some(Command::Peers(args)) => peers::run(args, &cli.state, Role::Subscriber),
         Some(Command::Status(args)) => status::run(*args, &cli.state, Role::Subscriber),
+        Some(Command::Bench(args)) => measure(args, cli),
         Some(Command::Completions(args)) => pages::completions(args, config::command::<Cli>()),
         Some(Command::Man) => pages::man(config::command::<Cli>()),
     }
+}
+
+fn measure(args: &BenchArgs, cli: &Cli) -> Outcome<Exit> {
+    let shape = Shape { role: Role::Subscriber, others: args.publishers };
+    bench::run(shape, &args.load, &cli.broker, &cli.log)
 }

@@ -21,12 +21,15 @@ use crate::exit::{Exit, Failure, Outcome};
 pub const INSECURE: &str =
     "--insecure: the broker's certificate is not checked; peers are authenticated and readings encrypted all the same";
 
+/// Under which heading the flags of this module stand.
+pub(crate) const HEADING: &str = "Broker";
+
 /// The flags of this module that exclude each other.
 pub const EXCLUSIVE: [Exclusive; 3] = [("broker", "host"), ("broker", "port"), ("password", "password-file")];
 
 /// The flags, named and lettered as mosquitto's are.
 #[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Broker")]
+#[command(next_help_heading = HEADING)]
 pub struct BrokerArgs {
     /// The broker's host name or address [default: localhost]; a bare -h prints help
     // No value at all means help: `config::parse` answers it.

@@ -12,6 +12,7 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, Parser};
 
+use crate::broker::HEADING as BROKER;
 use crate::config_file::{ConfigFile, Entry};
 use crate::exit::{Exit, Failure, report};
 
@@ -21,6 +22,9 @@ pub type Exclusive = (&'static str, &'static str);
 
 /// Flags that a file may not hold: they make no sense there, or a secret does not belong there.
 const NOT_IN_A_FILE: [&str; 4] = ["config", "help", "version", "password"];
+
+/// The subcommands that connect: the broker's flags may stand behind their names, too.
+const AT_BROKER: [&str; 1] = ["bench"];
 
 /// Parses the arguments of a program. What it cannot parse it reports; then, and after `--help` or `--version`, it returns
 /// the exit code.
@@ -75,10 +79,10 @@ impl From<Failure> for Problem {
 }
 
 fn resolve<T: Parser>(arguments: &[OsString], exclusive: &[Exclusive]) -> Result<T, Problem> {
-    let mut command = command::<T>();
+    let mut command = for_arguments(command::<T>(), arguments);
     let given = command.clone().try_get_matches_from(arguments)?;
     if asks_for_help(&given) {
-        return Err(Problem::Help);
+        return Err(help(command, &given));
     }
     refuse_both(&mut command, &given, exclusive)?;
     let file = match given.try_get_one::<std::path::PathBuf>("config") {
@@ -113,11 +117,32 @@ fn variable_of(long: &str) -> String {
     format!("SECUREMQTT_{}", long.replace('-', "_").to_uppercase())
 }
 
-/// A subcommand has no host, so that `-h` is free to mean what it means elsewhere.
+/// Has the flags of the broker go on behind the name of a subcommand that connects.
+fn for_arguments(command: Command, arguments: &[OsString]) -> Command {
+    // Asked for help, it would look no further.
+    let arguments = arguments.iter().filter(|argument| *argument != "--help");
+    let named = command.clone().ignore_errors(true).try_get_matches_from(arguments);
+    let connects = named.is_ok_and(|given| given.subcommand_name().is_some_and(|name| AT_BROKER.contains(&name)));
+    let is_brokers = |arg: &Arg| connects && arg.get_help_heading() == Some(BROKER);
+    command.mut_args(|arg| if is_brokers(&arg) { arg.global(true) } else { arg })
+}
+
+/// Most subcommands have no host, so that `-h` is free to mean what it means elsewhere.
 fn with_short_help(command: Command) -> Command {
     let subcommands: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
-    let help = Arg::new("help").short('h').long("help").action(ArgAction::Help).help("Print help");
+    let help = Arg::new("help").long("help").action(ArgAction::Help).help("Print help");
+    let help = if AT_BROKER.contains(&command.get_name()) { help } else { help.short('h') };
     subcommands.into_iter().fold(command.arg(help), |command, name| command.mut_subcommand(name, with_short_help))
+}
+
+/// The help that a bare `-h` asks for: of the program, or of a subcommand that has a host.
+fn help(command: Command, given: &ArgMatches) -> Problem {
+    let Some(name) = given.subcommand_name() else { return Problem::Help };
+    let program = command.get_name().to_owned();
+    match command.try_get_matches_from([program.as_str(), name, "--help"]) {
+        Err(help) => help.into(),
+        Ok(_) => Problem::Help,
+    }
 }
 
 /// A bare `-h`: the host flag without its value.

@@ -9,11 +9,11 @@ use super::*;
 #[derive(Parser, Debug)]
 #[command(name = "prog", disable_help_flag = true, args_override_self = true)]
 struct Cli {
-    #[arg(short = 'h', long, num_args(0..=1))]
+    #[arg(short = 'h', long, num_args(0..=1), help_heading = "Broker")]
     host: Option<Option<String>>,
     #[arg(short, long, default_value_t = 1883)]
     port: u16,
-    #[arg(short, long)]
+    #[arg(short, long, help_heading = "Broker")]
     broker: Option<String>,
     #[arg(short, long)]
     topic: Vec<String>,
@@ -25,6 +25,14 @@ struct Cli {
     config: Option<PathBuf>,
     #[arg(long, action = ArgAction::Help)]
     help: Option<bool>,
+    #[command(subcommand)]
+    command: Option<Sub>,
+}
+
+#[derive(clap::Subcommand, Debug)]
+enum Sub {
+    Bench,
+    Key,
 }
 
 const EXCLUSIVE: [Exclusive; 2] = [("broker", "host"), ("broker", "port")];
@@ -101,4 +109,21 @@ fn variables_are_the_flags_in_capitals() {
     let port = command.get_arguments().find(|a| a.get_id() == "port").unwrap();
     assert_eq!(port.get_env().unwrap(), "SECUREMQTT_PORT");
     assert!(port.is_hide_env_set());
+}
+
+#[test]
+fn the_brokers_flags_may_stand_behind_a_subcommand_that_connects() {
+    let host = |arguments: &[&str], file| run(arguments, file).unwrap().host.flatten();
+    assert_eq!(host(&["bench", "-h", "b"], ""), Some("b".to_owned()));
+    assert_eq!(host(&["-h", "a", "bench"], ""), Some("a".to_owned()));
+    assert_eq!(host(&["-h", "a", "bench", "-h", "b"], ""), Some("b".to_owned()));
+    assert_eq!(host(&["bench", "-h", "b"], "host = \"c\""), Some("b".to_owned()));
+    assert_eq!(host(&["bench"], "host = \"c\""), Some("c".to_owned()));
+    assert!(matches!(run(&["key", "--host", "b"], ""), Err(Problem::Clap(_))));
+    assert!(matches!(run(&["bench", "-h", "b", "--broker", "mqtt://b"], ""), Err(Problem::Clap(_))));
+    for arguments in [["bench", "-h"], ["bench", "--help"]] {
+        let Err(Problem::Clap(help)) = run(&arguments, "") else { panic!("no help") };
+        assert_eq!(help.kind(), ErrorKind::DisplayHelp);
+        assert!(help.to_string().contains("Broker:\n  -h, --host"), "{help}");
+    }
 }

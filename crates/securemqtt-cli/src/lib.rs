@@ -1,6 +1,7 @@
 //! What `mqtt-publisher` and `mqtt-subscriber` share at the command line: flags, configuration, exit codes, messages, and
-//! the subcommands `key`, `peers`, `status` and `rotate`.
+//! the subcommands `bench`, `key`, `peers`, `status` and `rotate`.
 
+pub mod bench;
 pub mod broker;
 pub mod config;
 mod config_file;

@@ -61,7 +61,7 @@ impl Subscriber {
         if !self.engine.has_changes() && self.cursor.is_none() {
             self.pass();
         } else if !self.pending.is_empty() || self.cursor.is_some() || self.is_late() {
-            self.submit(Batch::default());
+            self.submit(None);
         }
     }
 
@@ -82,10 +82,10 @@ impl Subscriber {
         self.store.is_durable(self.first)
     }
 
-    fn submit(&mut self, batch: Batch) {
+    fn submit(&mut self, clean: Option<bool>) {
         self.store_by = None;
         let (changes, cursor) = (self.engine.take_changes(), self.cursor.take());
-        let ticket = self.store.submit(Batch { changes, cursor, ..batch });
+        let ticket = self.store.submit(Batch { changes, cursor, clean });
         self.last = Some(ticket);
         self.held.extend(self.pending.drain(..).map(|held| (ticket, held)));
     }
@@ -123,7 +123,7 @@ impl Subscriber {
     pub async fn finish(mut self, patience: Duration) -> Result<(), ClientError> {
         // Readings that were handed out and not committed come again: nothing is stored of them.
         if !self.outstanding {
-            self.submit(Batch { clean: Some(true), ..Batch::default() });
+            self.submit(Some(true));
         }
         // Acknowledgements that stay behind are made again: the broker delivers once more.
         let _ = tokio::time::timeout(patience, self.hand_over_all(patience)).await;
