@@ -9,7 +9,7 @@ pub(crate) trait OfTopic {
     fn topic(&self) -> &Arc<str>;
 }
 
-/// All of them, each at its place; none ever leaves.
+/// All of them, each at its place; none ever leaves. Most runs have one topic, which is found without the map.
 #[derive(Debug)]
 pub(crate) struct ByTopic<T> {
     all: Vec<T>,
@@ -71,9 +71,21 @@ impl<T: OfTopic> ByTopic<T> {
     /// Adds a topic that is not there yet, and returns its place.
     pub(crate) fn push(&mut self, of_topic: T) -> usize {
         self.last = self.all.len();
-        self.places.insert(Arc::clone(of_topic.topic()), self.last);
+        if self.all.is_empty() {
+            self.all.reserve_exact(1);
+        } else {
+            self.note_places();
+            self.places.insert(Arc::clone(of_topic.topic()), self.last);
+        }
         self.all.push(of_topic);
         self.last
+    }
+
+    /// The first is in the map from the second on.
+    fn note_places(&mut self) {
+        if self.places.is_empty() {
+            self.places.extend(self.all.first().map(|first| (Arc::clone(first.topic()), 0)));
+        }
     }
 }
 

@@ -1,7 +1,9 @@
 //! The primitives by RustCrypto: the default.
 
+use aes_gcm::aead::consts::U12;
 use aes_gcm::aead::{AeadInOut, KeyInit};
-use aes_gcm::{Aes128Gcm, Tag};
+use aes_gcm::aes::Aes128Enc;
+use aes_gcm::{AesGcm, Tag};
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use p256::ecdsa::signature::Verifier as _;
@@ -65,12 +67,13 @@ impl Verifier {
     }
 }
 
-/// AES-128-GCM with its key schedule. It wipes itself: aes-gcm's feature `zeroize`.
-pub(super) struct Cipher(Aes128Gcm);
+/// AES-128-GCM with its key schedule: half of one, for GCM never decrypts a block. It wipes itself: aes-gcm's feature
+/// `zeroize`.
+pub(super) struct Cipher(AesGcm<Aes128Enc, U12>);
 
 impl Cipher {
     pub(super) fn new(key: &[u8; 16]) -> Self {
-        Self(Aes128Gcm::new(key.into()))
+        Self(AesGcm::new(key.into()))
     }
 
     pub(super) fn encrypt(&self, nonce: [u8; 12], aad: &[u8], text: &mut [u8]) -> Result<[u8; TAG_LEN], NotAuthentic> {

@@ -95,7 +95,7 @@ impl Subscriber {
 
     fn refused(&mut self, id: PeerId, status: Status, now: Now, out: &mut Output) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        peer.attempts.clear();
+        peer.forget_attempts();
         let wait = match status {
             Status::StaleCounter => 0,
             Status::Pending => 3_000,
@@ -126,14 +126,14 @@ impl Subscriber {
                 out.events.push(Event::NewPeer { name, key });
             }
             Standing::Ask(name) => {
-                peer.attempts.clear();
+                peer.forget_attempts();
                 peer.undecided = Some(Box::new(granted));
                 out.events.push(Event::AskPeer { id, name, key });
                 return;
             }
             // Trust has changed since the hello.
             _ => {
-                peer.attempts.clear();
+                peer.forget_attempts();
                 return;
             }
         }
@@ -170,7 +170,7 @@ impl Subscriber {
         out: &mut Output,
     ) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        peer.attempts.clear();
+        peer.forget_attempts();
         peer.refused = None;
         peer.stale_sctr = None;
         peer.stranger = false;

@@ -87,7 +87,7 @@ impl Subscriber {
             self.counters.rate_limited += 1;
             return;
         }
-        let mut peer = Peer::new(hello, bytes, name, stranger);
+        let mut peer = Box::new(Peer::new(hello, bytes, name, stranger));
         peer.request_at(now.mono_ms);
         self.peers.insert(id, peer);
         self.subscribe_to(id, out);

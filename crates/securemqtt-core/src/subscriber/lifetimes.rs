@@ -61,6 +61,11 @@ impl Subscriber {
             && stream.closed.len() + peer.runs.values().filter(|number| of_stream(number)).count() < MAX_OF_STREAM
     }
 
+    /// Adds a run. Its number is random: hardly ever has another publisher the same.
+    pub(super) fn add_run(&mut self, number: [u8; 5], run: Run) {
+        self.runs.entry(number).or_insert_with(|| Vec::with_capacity(1)).push(run);
+    }
+
     /// Opens the run at a place of a tick's list, if it is new.
     pub(super) fn open_run(&mut self, id: PeerId, tick: &TickBody, index: usize, now: Now) -> Opened {
         let positions = &tick.runs[index];
@@ -71,7 +76,7 @@ impl Subscriber {
         // A tick names the latest run first: those before it in the list are later ones.
         let later = tick.runs[..index].iter().filter_map(|run| self.find_run(id, run.run)).map(|run| run.order).min();
         let order = self.make_place(id, later);
-        self.runs.entry(positions.run).or_default().push(Run::new(id, positions.stream, order));
+        self.add_run(positions.run, Run::new(id, positions.stream, order));
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.runs.insert(order, positions.run);
         }

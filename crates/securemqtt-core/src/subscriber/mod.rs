@@ -80,7 +80,8 @@ pub struct Subscriber {
     id: PeerId,
     config: Config,
     trust: Trust,
-    peers: HashMap<PeerId, Peer>,
+    /// Boxed: the table is up to twice as large as what it holds.
+    peers: HashMap<PeerId, Box<Peer>>,
     /// Publishers that were reported once as refused, with the first bytes of what they showed.
     reported: HashSet<[u8; 33]>,
     denied: HashSet<PeerId>,

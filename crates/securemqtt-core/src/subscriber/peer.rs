@@ -171,10 +171,15 @@ impl Peer {
         due.into_iter().flatten().min().unwrap_or(u64::MAX).min(check).min(silence)
     }
 
+    /// No GRANT is awaited any more; nor is the room for it kept, which is more than all else that a publisher takes.
+    pub(super) fn forget_attempts(&mut self) {
+        self.attempts = VecDeque::new();
+    }
+
     /// Forgets the session and everything that came of it.
     pub(super) fn forget(&mut self) {
         (self.session, self.previous, self.undecided) = (None, None, None);
-        self.attempts.clear();
+        self.forget_attempts();
         self.parked_tick = None;
         (self.repair, self.answer) = (Repair::default(), Answer::default());
         (self.check, self.mark) = (None, None);

@@ -77,7 +77,7 @@ impl Subscriber {
         let id = PeerId::from_bytes(key.array()?);
         self.dirty.stored.insert((record.table, record.key.clone()));
         match record.table {
-            Table::Peer => self.peers.insert(id, read_peer(&mut reader, now, rng)?).map_or((), drop),
+            Table::Peer => self.peers.insert(id, Box::new(read_peer(&mut reader, now, rng)?)).map_or((), drop),
             Table::Stream => {
                 let stream = key.u32()?;
                 let (order, held) = read_stream(version, id, stream, now, &mut reader)?;
@@ -133,6 +133,6 @@ impl Subscriber {
             run.order += 1;
         }
         peer.runs.insert(run.order, number);
-        self.runs.entry(number).or_default().push(run);
+        self.add_run(number, run);
     }
 }
