@@ -228,6 +228,7 @@ impl Subscriber {
     fn take(&mut self, wake: Wake) -> Result<(), ClientError> {
         match wake {
             Wake::Due => self.tend(),
+            Wake::Idle => return Ok(()),
             Wake::Ended => return Err(LinkError::closed().into()),
             Wake::Event(LinkEvent::Failed(error)) => return Err(error.into()),
             Wake::Event(LinkEvent::Connected { .. }) => {
