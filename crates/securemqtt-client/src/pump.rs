@@ -17,6 +17,8 @@ pub(crate) enum Wake {
     Event(LinkEvent),
     /// Something is due.
     Due,
+    /// The last control message was handed over: what waits behind it may go.
+    Idle,
     /// The link has ended.
     Ended,
 }
@@ -65,14 +67,14 @@ impl Pump {
         if self.due.deadline() != due.into() {
             self.due.as_mut().reset(due.into());
         }
-        loop {
-            let Some(message) = self.outbox.front() else {
-                return Ok(tokio::select! {
-                    biased;
-                    event = self.events.next() => self.note(event),
-                    () = &mut self.due => Wake::Due,
-                });
-            };
+        if self.outbox.is_empty() {
+            return Ok(tokio::select! {
+                biased;
+                event = self.events.next() => self.note(event),
+                () = &mut self.due => Wake::Due,
+            });
+        }
+        while let Some(message) = self.outbox.front() {
             let publish =
                 self.link.publish(message.topic.clone(), message.payload.clone(), message.qos, message.retain);
             tokio::select! {
@@ -85,6 +87,8 @@ impl Pump {
                 () = &mut self.due => return Ok(Wake::Due),
             }
         }
+        // Perhaps nothing else happens for long: not every message is answered.
+        Ok(Wake::Idle)
     }
 
     /// An event that is there already.

@@ -227,6 +227,7 @@ impl Publisher {
     fn take(&mut self, wake: Wake) -> Result<(), ClientError> {
         match wake {
             Wake::Due => self.poll(),
+            Wake::Idle => return Ok(()),
             Wake::Ended => return Err(LinkError::closed().into()),
             Wake::Event(LinkEvent::Failed(error)) => return Err(error.into()),
             Wake::Event(LinkEvent::Connected { .. }) => {

@@ -264,6 +264,7 @@ impl Subscriber {
                 self.tend(moment);
                 self.store_committed();
             }
+            Wake::Idle => return Ok(()),
             Wake::Ended => return Err(LinkError::closed().into()),
             Wake::Event(LinkEvent::Failed(error)) => return Err(error.into()),
             Wake::Event(LinkEvent::Connected { .. }) => {
