@@ -75,7 +75,8 @@ impl Party {
             accept_rollback: false,
         };
         let (broker, qos, cursor) = (site.options(&self.label), site.qos, None);
-        let settings = subscriber::Settings { broker, identity, trust, engine, qos, peers, store, loaded, cursor };
+        let settings =
+            subscriber::Settings { broker, identity, trust, engine, qos, times: false, peers, store, loaded, cursor };
         Ok((Subscriber::start(settings)?, directory))
     }
 }
