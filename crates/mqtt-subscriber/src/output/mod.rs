@@ -84,7 +84,7 @@ mod fixture {
             topic: "telemetry/ward-7".into(),
             qos: Qos::AtLeastOnce,
             retain: true,
-            publisher: "publisher-3fa1".to_owned(),
+            publisher: "publisher-3fa1".into(),
             fingerprint: fingerprint.parse().unwrap_or_else(|_| unreachable!()),
             stream: 7,
             seq: 12,
