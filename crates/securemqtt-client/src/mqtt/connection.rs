@@ -60,6 +60,8 @@ pub(super) struct Limits {
     pub(super) max_packet_size: u32,
     pub(super) retain: bool,
     pub(super) max_qos: Qos,
+    /// QoS 1 publishes that may be under way at once.
+    pub(super) receive_maximum: u16,
 }
 
 /// The largest packet MQTT can express.
@@ -67,7 +69,7 @@ pub(super) const MAX_PACKET_SIZE: u32 = 268_435_460;
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { max_packet_size: MAX_PACKET_SIZE, retain: true, max_qos: Qos::AtLeastOnce }
+        Self { max_packet_size: MAX_PACKET_SIZE, retain: true, max_qos: Qos::AtLeastOnce, receive_maximum: u16::MAX }
     }
 }
 

@@ -15,6 +15,7 @@ use super::driver::{Driver, Flow, deliver};
 use super::error::LinkError;
 use super::link::{AckToken, Command, LinkEvent, MAX_QUEUED_BYTES, Message};
 use super::outbox::Publish;
+use super::window::Window;
 
 /// How long a clean DISCONNECT may take, and how long of that may wait for acknowledgements.
 const DISCONNECT_WITHIN: Duration = Duration::from_secs(4);
@@ -34,6 +35,7 @@ struct Live {
     sender: Sender,
     connected: Option<Instant>,
     limits: Limits,
+    window: Window,
     /// Subscriptions with rumqttc, then those the broker has yet to answer.
     subscribing: VecDeque<Vec<String>>,
     subscribed: Vec<(PacketId, Vec<String>)>,
@@ -59,6 +61,7 @@ impl Driver {
             sender,
             connected: None,
             limits: Limits::default(),
+            window: Window::new(self.options.in_flight),
             subscribing: VecDeque::new(),
             subscribed: Vec::new(),
             closing: false,
@@ -117,6 +120,7 @@ impl Driver {
                         self.report(report, live);
                     }
                     self.tell_arrived();
+                    self.hand_over(live);
                 }
                 Err(_) if live.closing => return Ending::Stopped,
                 Err(error) => return Ending::Lost(error),
@@ -191,8 +195,9 @@ impl Driver {
         flow
     }
 
+    /// Hands over what waits, as far as the window goes.
     fn hand_over(&mut self, live: &mut Live) {
-        while live.may_publish() && !(self.is_careful() && self.outbox.is_under_way()) {
+        while live.may_publish() && live.window.is_open(self.outbox.under_way(), self.is_careful()) {
             let Some(mut publish) = self.outbox.next_waiting() else { return };
             match refusal(&mut publish, live.limits, &mut live.sender) {
                 None => self.outbox.handed_over(publish),
@@ -221,9 +226,6 @@ impl Driver {
                         Some(reason) => self.refused(publish, reason),
                     }
                 }
-                if self.is_careful() {
-                    self.hand_over(live);
-                }
             }
             Report::SubscribeSent(id) => {
                 if let Some(filters) = live.subscribing.pop_front() {
@@ -241,6 +243,7 @@ impl Driver {
         debug!(broker = %self.options.address, session_present, "connected");
         live.connected = Some(Instant::now());
         live.limits = limits;
+        live.window = Window::new(self.options.in_flight.min(limits.receive_maximum));
         self.shared.max_packet_size.store(limits.max_packet_size, Ordering::Relaxed);
         self.emit(LinkEvent::Connected { session_present });
         for filters in std::mem::take(&mut self.asked) {

@@ -20,6 +20,7 @@ mod tls;
 mod url;
 mod v4;
 mod v5;
+mod window;
 
 pub use error::{LinkError, LinkErrorKind};
 pub use link::{AckToken, Link, LinkEvent, LinkEvents, Message, Ticket};

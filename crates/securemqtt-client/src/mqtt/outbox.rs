@@ -114,9 +114,9 @@ impl Outbox {
         Some(largest.publish)
     }
 
-    /// Whether a QoS 1 publish is with rumqttc or the broker, and not acknowledged.
-    pub(super) fn is_under_way(&self) -> bool {
-        !self.handed.is_empty() || self.unacknowledged > 0
+    /// QoS 1 publishes that are with rumqttc or the broker, and not acknowledged.
+    pub(super) fn under_way(&self) -> usize {
+        self.handed.len() + self.unacknowledged
     }
 
     /// The ticket of the only publish that the broker has not acknowledged.

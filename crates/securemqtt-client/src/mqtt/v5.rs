@@ -195,6 +195,7 @@ fn limits(connack: &ConnAck) -> Limits {
     Limits {
         max_packet_size: properties.and_then(|p| p.max_packet_size).unwrap_or(MAX_PACKET_SIZE),
         retain: properties.and_then(|p| p.retain_available) != Some(0),
+        receive_maximum: properties.and_then(|p| p.receive_max).unwrap_or(u16::MAX),
         max_qos: if properties.and_then(|p| p.max_qos) == Some(0) { Qos::AtMostOnce } else { Qos::AtLeastOnce },
     }
 }
