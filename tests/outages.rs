@@ -208,3 +208,25 @@ fn a_closed_pipe_ends_the_program_quietly() {
     assert_eq!(reading_on.wait_exit(PATIENCE), 0);
     assert!(reading_on.stderr().iter().all(|line| line.starts_with("[Subscriber] ")), "{}", reading_on.output());
 }
+
+#[test]
+fn a_reader_that_stops_reading_costs_no_connection() {
+    // Of all that the broker tells, a ping needs this.
+    let Some(broker) = Setup::new().line("log_type debug").start() else { return };
+    let (publisher, subscriber) = introduced();
+    let held = subscriber.at(&broker).args(RAW).args(["--id", "pager", "--keepalive", "5"]).hold_stdout();
+    let (mut publishing, mut paging) = conversation(publisher.at(&broker), held);
+    // Many times what the pipe and the program hold.
+    let lines = readings(0..20_000);
+    publishing.feed(lines.join("\n") + "\n");
+    let pings = || broker.log().matches("Received PINGREQ from pager").count();
+    let begin = Instant::now();
+    while pings() < 2 {
+        assert!(begin.elapsed() < PATIENCE, "no sign of life: {}", paging.output());
+        thread::sleep(Duration::from_millis(50));
+    }
+    paging.read_stdout(None);
+    paging.wait_for_lines(lines.len(), |line| line.starts_with('{'), PATIENCE);
+    assert!(paging.stdout() == lines, "in order, and once");
+    assert_eq!(broker.log().matches("as pager").count(), 1, "{}", broker.log());
+}

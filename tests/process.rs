@@ -61,6 +61,7 @@ pub(crate) struct Program {
     input: Input,
     terminal: bool,
     close_stdout_after: Option<usize>,
+    hold_stdout: bool,
 }
 
 impl Program {
@@ -82,6 +83,7 @@ impl Program {
             input: Input::Nothing,
             terminal: false,
             close_stdout_after: None,
+            hold_stdout: false,
         }
     }
 
@@ -141,6 +143,12 @@ impl Program {
         self
     }
 
+    /// Nobody reads stdout until [`Running::read_stdout`], as with a pager.
+    pub(crate) fn hold_stdout(mut self) -> Self {
+        self.hold_stdout = true;
+        self
+    }
+
     pub(crate) fn start(self) -> Running {
         let pid_file = self.home.0.path().join("pid");
         let _ = fs::remove_file(&pid_file);
@@ -168,7 +176,10 @@ impl Program {
             .stderr(Stdio::piped());
         let child = command.spawn().unwrap_or_else(|error| panic!("cannot start {command:?}: {error}"));
         let pid = if self.terminal { read_pid(&pid_file) } else { child.id() };
-        let mut running = Running::new(child, pid, self.home, self.close_stdout_after);
+        let mut running = Running::new(child, pid, self.home);
+        if !self.hold_stdout {
+            running.read_stdout(self.close_stdout_after);
+        }
         if let Input::Text(text) = self.input {
             running.feed(text);
         }

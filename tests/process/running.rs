@@ -21,11 +21,15 @@ pub(crate) struct Running {
 }
 
 impl Running {
-    pub(super) fn new(mut child: Child, pid: u32, home: Home, close_stdout_after: Option<usize>) -> Self {
+    pub(super) fn new(mut child: Child, pid: u32, home: Home) -> Self {
         let output = Capture::default();
-        output.follow(Stream::Stdout, child.stdout.take().unwrap(), close_stdout_after);
         output.follow(Stream::Stderr, child.stderr.take().unwrap(), None);
         Self { input: child.stdin.take(), child, pid, output, home, status: None }
+    }
+
+    /// Reads stdout from now on; to its end, or for so many lines.
+    pub(crate) fn read_stdout(&mut self, lines: Option<usize>) {
+        self.output.follow(Stream::Stdout, self.child.stdout.take().unwrap(), lines);
     }
 
     /// For [`super::Program::home`] of the next run.
@@ -111,7 +115,7 @@ impl Running {
     }
 
     /// All of stdin, on a thread: the program may answer before it has read everything, or end.
-    pub(super) fn feed(&mut self, text: String) {
+    pub(crate) fn feed(&mut self, text: String) {
         let mut input = self.input.take().unwrap();
         thread::spawn(move || {
             let _ = input.write_all(text.as_bytes());

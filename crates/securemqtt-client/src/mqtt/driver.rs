@@ -142,10 +142,14 @@ impl Driver {
         self.freed += 1;
     }
 
-    /// Tells whoever waits, once for all publishes that are done since: a wake for each would cost more than they do.
+    /// Tells whoever waits for what is done since. Of the room that it left, when there is some, or nothing else to wait for:
+    /// whoever waits for room would else be woken for every single publish.
     pub(super) fn tell_done(&mut self) {
-        if self.freed > 0 {
-            self.tally.tell(&self.shared.progress);
+        if self.freed == 0 {
+            return;
+        }
+        self.tally.tell(&self.shared.progress);
+        if self.freed >= usize::from(self.options.in_flight / 2) || self.outbox.is_empty() {
             self.shared.window.add_permits(std::mem::take(&mut self.freed));
         }
     }
