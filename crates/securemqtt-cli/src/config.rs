@@ -119,6 +119,10 @@ fn variable_of(long: &str) -> String {
 
 /// Has the flags of the broker go on behind the name of a subcommand that connects.
 fn for_arguments(command: Command, arguments: &[OsString]) -> Command {
+    // Every start comes by here: only one that may name such a subcommand is parsed for it.
+    if !arguments.iter().any(|argument| AT_BROKER.iter().any(|name| argument == name)) {
+        return command;
+    }
     // Asked for help, it would look no further.
     let arguments = arguments.iter().filter(|argument| *argument != "--help");
     let named = command.clone().ignore_errors(true).try_get_matches_from(arguments);

@@ -98,10 +98,10 @@ impl Talk {
         match self.to {
             To::Stdout => {
                 let mut stdout = io::stdout().lock();
-                writeln!(stdout, "[{}] {status}", self.program)?;
+                writeln!(stdout, "{}", self.line(status))?;
                 stdout.flush()
             }
-            To::Stderr => writeln!(io::stderr().lock(), "[{}] {status}", self.program),
+            To::Stderr => writeln!(io::stderr().lock(), "{}", self.line(status)),
             To::Events => {
                 tracing::info!(program = self.program, "{status}");
                 Ok(())
@@ -112,7 +112,11 @@ impl Talk {
 
     /// The line, where it shares stdout with the data: whoever gathers that puts it in its place.
     pub fn line_for_stdout(&self, status: impl fmt::Display) -> Option<String> {
-        (self.to == To::Stdout).then(|| format!("[{}] {status}", self.program))
+        (self.to == To::Stdout).then(|| self.line(status))
+    }
+
+    fn line(&self, status: impl fmt::Display) -> String {
+        format!("[{}] {status}", self.program)
     }
 }
 

@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use securemqtt_core::topic::Control;
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::Builder;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 use tokio::time::{Instant, sleep};
@@ -63,19 +63,13 @@ impl Group {
         let began = Instant::now();
         for (index, party) in subscribers.into_iter().enumerate() {
             let (site, tally, stopped) = (Arc::clone(&self.site), Arc::clone(&tally), stopped.clone());
-            let runtime = Handle::current();
-            // As in the program, another thread has the connection.
-            tasks.spawn_blocking(move || runtime.block_on(subscriber::run(&site, &tally, index, &party, stopped)));
+            tasks.spawn_blocking(move || alone(async { subscriber::run(&site, &tally, index, &party, stopped).await }));
         }
         for (index, party) in publishers.into_iter().enumerate() {
             let (site, tally) = (Arc::clone(&self.site), Arc::clone(&tally));
             let (order, ordered) = mpsc::channel(1);
             orders.push(order);
-            // As in the program, one thread has everything.
-            tasks.spawn_blocking(move || {
-                let runtime = Builder::new_current_thread().enable_all().build()?;
-                runtime.block_on(publisher::run(site, tally, index, &party, ordered))
-            });
+            tasks.spawn_blocking(move || alone(async { publisher::run(site, tally, index, &party, ordered).await }));
         }
         self.wave = Some(Wave { tally, pairs, orders, stop, tasks });
         Ok(began)
@@ -205,6 +199,11 @@ impl Wave {
             ended => Err(why_ended(ended)),
         }
     }
+}
+
+/// As in the programs, one thread has everything of a party.
+fn alone(party: impl Future<Output = Outcome<()>>) -> Outcome<()> {
+    Builder::new_current_thread().enable_all().build()?.block_on(party)
 }
 
 type Ended = Result<Outcome<()>, JoinError>;

@@ -370,8 +370,8 @@ impl LinkEvents {
     /// The next event, or `None` once the link has ended.
     pub async fn next(&mut self) -> Option<LinkEvent> {
         loop {
-            if let Some(message) = self.messages.next() {
-                return Some(self.release(message));
+            if let Some(event) = self.try_next() {
+                return Some(event);
             }
             match self.news.recv().await? {
                 News::Event(event) => return Some(event),
