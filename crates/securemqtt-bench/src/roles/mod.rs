@@ -2,7 +2,6 @@
 
 mod control;
 mod fleet;
-mod pace;
 mod plain;
 mod publisher;
 mod reading;

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
+use securemqtt_cli::bench::Pace;
 use securemqtt_client::publisher::Publisher;
 use tokio::time::Instant;
 
 use super::control::{self, Questions, say};
-use super::pace::Pace;
 use super::{Readings, now_ns};
 use crate::job::{Ask, Load, Said, Site};
 use crate::ours;
@@ -68,9 +68,9 @@ async fn run(
             notice = publisher.next() => drop(notice?),
             () = batch.due(), if is_ready => batch.send(publisher, load)?,
             () = pace.next(), if is_ready => {
-                let at_hand = if pace.is_timed() { 1 } else { MAX_AT_ONCE };
+                let at_hand = if pace.is_even() { 1 } else { MAX_AT_ONCE };
                 for _ in 0..at_hand {
-                    let reading = readings.next(pace.is_timed().then(now_ns));
+                    let reading = readings.next(pace.is_even().then(now_ns));
                     take(publisher, load, batch, reading)?;
                     if !publisher.is_ready() {
                         break;

@@ -15,14 +15,17 @@ pub(super) const LOOK_AGAIN: Duration = Duration::from_millis(1);
 const STUCK: Duration = Duration::from_secs(1);
 
 /// The moments at which readings come.
-pub(super) enum Pace {
+#[derive(Debug)]
+pub enum Pace {
+    /// As fast as they go.
     Free,
+    /// So many a second.
     Even(Interval),
 }
 
 impl Pace {
     /// Begins now.
-    pub(super) fn start(per_second: Option<u32>) -> Self {
+    pub fn start(per_second: Option<u32>) -> Self {
         per_second.map_or(Self::Free, |per_second| {
             let mut moments = interval_at(Instant::now(), Duration::from_secs(1) / per_second.max(1));
             // Those that were missed come at once: the rate holds.
@@ -32,13 +35,14 @@ impl Pace {
     }
 
     /// Waits for the next one. Safe to be cancelled.
-    pub(super) async fn next(&mut self) {
+    pub async fn next(&mut self) {
         if let Self::Even(moments) = self {
             moments.tick().await;
         }
     }
 
-    pub(super) fn is_even(&self) -> bool {
+    /// Whether there are so many a second.
+    pub fn is_even(&self) -> bool {
         matches!(self, Self::Even(_))
     }
 }
