@@ -14,6 +14,8 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
+use super::moderated::Moderated;
+
 /// As much as is gathered.
 const FULL: usize = 16 << 10;
 /// An address that does not answer must not use up the time of the next.
@@ -30,10 +32,10 @@ impl Cork {
     }
 
     /// Connects to the first address of a host that answers.
-    pub(super) async fn connect(self, host: String, port: u16) -> io::Result<Corked<TcpStream>> {
+    pub(super) async fn connect(self, host: String, port: u16) -> io::Result<Corked<Moderated>> {
         let stream = connect(&host, port).await?;
         stream.set_nodelay(true)?;
-        Ok(Corked { stream, gathered: Vec::new(), written: 0, cork: self })
+        Ok(Corked { stream: Moderated::new(stream), gathered: Vec::new(), written: 0, cork: self })
     }
 
     fn is_pulled(&self) -> bool {

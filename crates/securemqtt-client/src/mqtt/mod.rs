@@ -11,6 +11,7 @@ mod driver;
 mod error;
 mod link;
 mod live;
+mod moderated;
 mod options;
 mod outbox;
 mod secret;
