@@ -1,7 +1,7 @@
-//! A socket that writes when its owner turns to reading, or has much to write.
+//! A socket that writes acknowledgements when its owner turns to reading, or has much to write.
 //!
 //! rumqttc flushes after every PUBACK. It reads only when it has nothing more to write, so what it has flushed until then
-//! goes out in one system call.
+//! goes out in one system call. Publishes it flushes by the batch: these do not wait.
 
 use std::io;
 use std::pin::Pin;
@@ -16,6 +16,8 @@ use tokio::time::timeout;
 
 use super::moderated::Moderated;
 
+/// The type of a PUBLISH, in the upper half of the first byte (MQTT 5, section 2.1.2). Within TLS it does not show.
+const PUBLISH: u8 = 3;
 /// As much as is gathered.
 const FULL: usize = 16 << 10;
 /// An address that does not answer must not use up the time of the next.
@@ -114,7 +116,8 @@ impl<S: AsyncWrite + Unpin> AsyncWrite for Corked<S> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        if !self.cork.is_pulled() {
+        let may_wait = self.gathered.first().is_none_or(|first| first >> 4 != PUBLISH);
+        if may_wait && !self.cork.is_pulled() {
             return Poll::Ready(Ok(()));
         }
         ready!(self.poll_out(context))?;
@@ -149,13 +152,24 @@ mod tests {
     async fn what_was_flushed_goes_out_with_the_next_read() {
         let (mut ours, mut peer, _) = pair();
         for _ in 0..3 {
-            ours.write_all(b"1234").await.unwrap();
+            ours.write_all(b"\x40\x02\x00\x01").await.unwrap();
             ours.flush().await.unwrap();
         }
         assert_eq!(seen(&mut peer).await, 0);
         peer.write_all(b"x").await.unwrap();
         assert_eq!(ours.read_u8().await.unwrap(), b'x');
         assert_eq!(seen(&mut peer).await, 12);
+    }
+
+    #[tokio::test]
+    async fn publishes_do_not_wait() {
+        let (mut ours, mut peer, _) = pair();
+        ours.write_all(b"\x32\x05").await.unwrap();
+        ours.flush().await.unwrap();
+        assert_eq!(seen(&mut peer).await, 2);
+        ours.write_all(b"\x40\x02").await.unwrap();
+        ours.flush().await.unwrap();
+        assert_eq!(seen(&mut peer).await, 0);
     }
 
     #[tokio::test]
