@@ -23,11 +23,10 @@ use securemqtt_core::Qos;
 use securemqtt_core::identity::Fingerprint;
 use securemqtt_core::peers::PeerName;
 use securemqtt_core::publisher::{Config, Unreported};
-use tokio::sync::mpsc;
 
 use crate::batch::Batch;
 use crate::cli::{Cli, KeyArgs, RatchetEvery};
-use crate::input::{self, Input, Item, Source};
+use crate::input::{self, Input, Item, Items, Source};
 
 /// How long the end waits for a broker that takes nothing, and a signal for one that does.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -68,7 +67,7 @@ struct App<'a> {
     fingerprint: Fingerprint,
     topic: String,
     qos: Qos,
-    input: Option<mpsc::Receiver<Outcome<Item>>>,
+    input: Option<Items>,
     source: Option<Box<dyn Source>>,
     refused: HashSet<(Fingerprint, u8)>,
     retain: bool,
@@ -175,7 +174,7 @@ impl<'a> App<'a> {
             if left == 0 || !self.publisher.is_ready() {
                 break;
             }
-            let Some(next) = self.input.as_mut().and_then(|input| input.try_recv().ok()) else { break };
+            let Some(next) = self.input.as_mut().and_then(Items::at_hand) else { break };
             item = next?;
         }
         Ok(())
@@ -240,9 +239,9 @@ fn concerns(trouble: &Trouble, topic: &str) -> bool {
     matches!(trouble, Trouble::PublishRefused { topic: refused, .. } if refused == topic)
 }
 
-async fn next_item(input: &mut Option<mpsc::Receiver<Outcome<Item>>>) -> Option<Outcome<Item>> {
+async fn next_item(input: &mut Option<Items>) -> Option<Outcome<Item>> {
     match input {
-        Some(input) => input.recv().await,
+        Some(input) => input.next().await,
         None => std::future::pending().await,
     }
 }

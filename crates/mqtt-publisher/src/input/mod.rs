@@ -17,7 +17,7 @@ use securemqtt_cli::exit::{Exit, Failure, Outcome};
 pub use self::csv::CsvSource;
 pub use self::jsonl::LineSource;
 pub use self::message::MessageSource;
-pub use self::pump::{Pace, pump};
+pub use self::pump::{Items, Pace, pump};
 pub use self::simulate::VitalsSource;
 
 /// The longest reading that is taken from a file or from stdin, in bytes.

@@ -1,5 +1,6 @@
 //! A source on a thread of its own: files and stdin block, the connection must not.
 
+use std::collections::VecDeque;
 use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -8,6 +9,9 @@ use securemqtt_cli::exit::Outcome;
 use tokio::sync::mpsc;
 
 use super::{Item, Source};
+
+/// Readings that wait ready, and as many again that were taken.
+const AHEAD: usize = 64;
 
 /// How fast, and how many.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,21 +23,46 @@ pub struct Pace {
 }
 
 impl Pace {
-    /// Without a pause a few readings wait ready; with one, they would only grow old.
+    /// With a pause, readings that wait ready would only grow old.
     fn ahead(self) -> usize {
-        if self.interval.is_zero() { 64 } else { 1 }
+        if self.interval.is_zero() { AHEAD } else { 1 }
     }
 }
 
-/// Starts reading. The channel closes at the end of the input, and after an error; dropping it ends the thread at its next
-/// reading. A thread of its own rather than tokio's: one that waits on a terminal must not hold up the end of the program.
+/// What was read. It ends with the input, and after an error.
+#[derive(Debug)]
+pub struct Items {
+    from: mpsc::Receiver<Outcome<Item>>,
+    at_hand: VecDeque<Outcome<Item>>,
+    /// To be used again.
+    taken: Vec<Outcome<Item>>,
+}
+
+impl Items {
+    /// The next one. Safe to be cancelled.
+    pub async fn next(&mut self) -> Option<Outcome<Item>> {
+        if self.at_hand.is_empty() {
+            // All that is there: the thread that reads is woken once for them, and not for each.
+            self.from.recv_many(&mut self.taken, AHEAD).await;
+            self.at_hand.extend(self.taken.drain(..));
+        }
+        self.at_hand.pop_front()
+    }
+
+    /// The next one of those that came with the last.
+    pub fn at_hand(&mut self) -> Option<Outcome<Item>> {
+        self.at_hand.pop_front()
+    }
+}
+
+/// Starts reading. Dropping what comes of it ends the thread at its next reading. A thread of its own rather than tokio's: one that waits on a terminal must not hold up the end of the program.
 ///
 /// # Errors
 /// The system gives no thread.
-pub fn pump(source: Box<dyn Source>, pace: Pace) -> io::Result<mpsc::Receiver<Outcome<Item>>> {
+pub fn pump(source: Box<dyn Source>, pace: Pace) -> io::Result<Items> {
     let (to, from) = mpsc::channel(pace.ahead());
     thread::Builder::new().name("input".to_owned()).spawn(move || run(source, pace, &to))?;
-    Ok(from)
+    Ok(Items { from, at_hand: VecDeque::new(), taken: Vec::new() })
 }
 
 fn run(mut source: Box<dyn Source>, pace: Pace, to: &mpsc::Sender<Outcome<Item>>) {
@@ -64,7 +93,8 @@ mod tests {
 
     fn drain(source: Box<dyn Source>, interval: Duration, count: Option<u64>) -> usize {
         let mut items = pump(source, Pace { interval, count }).unwrap();
-        std::iter::from_fn(|| items.blocking_recv()).count()
+        let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
+        std::iter::from_fn(|| runtime.block_on(items.next())).count()
     }
 
     #[test]
