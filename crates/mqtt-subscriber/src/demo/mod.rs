@@ -258,7 +258,7 @@ async fn publish(mut publisher: Publisher, talk: Talk) -> Outcome<()> {
         tokio::select! {
             biased;
             notice = publisher.next() => drop(notice?),
-            item = readings.recv() => match item.transpose()? {
+            item = readings.next() => match item.transpose()? {
                 Some(Item::Reading(reading)) => {
                     let published = publisher.publish(TOPIC, &[&reading.payload], Qos::AtLeastOnce, false);
                     published.map_err(|error| Failure::new(Exit::Protocol, error.to_string()))?;

@@ -17,9 +17,11 @@ use tokio::time::{Instant, Sleep, sleep};
 /// How long what arrives waits for the clock, whose ticks are milliseconds: up to two of them.
 const PAUSE: Duration = Duration::from_millis(1);
 /// So many reads within a pause, and nothing written, are many.
-const MANY: usize = 16;
-/// Pieces from this size on, in bytes, are worth a wake each, and might fill the socket's buffer within a pause.
-const SMALL: usize = 512;
+const MANY: usize = 4;
+/// Unless they brought more bytes: these are worth a wake each.
+const SMALL: usize = 16 << 10;
+/// More than this in a pause might fill the socket's buffer, and hold up the other side.
+const TOO_MUCH: usize = 64 << 10;
 
 /// The socket.
 #[derive(Debug)]
@@ -43,7 +45,7 @@ impl Moderated {
         Self { socket: Socket::Watched(stream), rate: Rate::default() }
     }
 
-    /// Leaves the socket to the clock, until one of its ticks brings fewer bytes than `enough`.
+    /// Leaves the socket to the clock, until one of its ticks brings fewer bytes than `enough`, or too many.
     fn poll_by_clock(&mut self, enough: usize) -> io::Result<()> {
         let stream = match std::mem::replace(&mut self.socket, Socket::Gone) {
             Socket::Watched(stream) => stream.into_std()?,
@@ -84,7 +86,7 @@ impl AsyncRead for Moderated {
         ready!(self.watched()?.poll_read(context, buffer))?;
         let read = buffer.filled().len() - before;
         if let Some(brought) = self.rate.is_high(read, Instant::now) {
-            self.poll_by_clock(brought / 2)?;
+            self.poll_by_clock(brought)?;
         }
         Poll::Ready(Ok(()))
     }
@@ -113,7 +115,7 @@ struct Polled {
     tick: Pin<Box<Sleep>>,
     /// Everything that the last tick found is read.
     is_empty: bool,
-    /// Bytes that the last tick has brought, and those that are worth another.
+    /// Bytes that the last tick has brought, and how many are worth another.
     brought: usize,
     enough: usize,
 }
@@ -123,7 +125,7 @@ impl Polled {
     fn poll_read(&mut self, context: &mut Context<'_>, buffer: &mut ReadBuf<'_>) -> Poll<Option<io::Result<()>>> {
         loop {
             if self.is_empty {
-                if self.brought < self.enough {
+                if !(self.enough..=TOO_MUCH).contains(&self.brought) {
                     return Poll::Ready(None);
                 }
                 ready!(self.tick.as_mut().poll(context));
@@ -164,7 +166,7 @@ impl Rate {
         }
         // One reading of the clock for so many.
         let now = now();
-        let is_high = self.since.is_some_and(|since| now - since < PAUSE) && self.bytes < MANY * SMALL;
+        let is_high = self.since.is_some_and(|since| now - since < PAUSE) && self.bytes <= SMALL;
         let bytes = self.bytes;
         *self = Self { since: Some(now), ..Self::default() };
         is_high.then_some(bytes)
@@ -198,10 +200,10 @@ mod tests {
             let mut rate = Rate::default();
             (0..).zip(0..=MANY).find_map(|(n, _)| rate.is_high(bytes, || start + n * apart))
         };
-        let fast = Duration::from_micros(60);
-        assert_eq!(reads(100, fast), Some(MANY * 100));
-        assert_eq!(reads(100, Duration::from_micros(70)), None, "fewer than so many in a millisecond");
-        assert_eq!(reads(SMALL, fast), None, "pieces that are worth a wake each");
+        let fast = Duration::from_micros(240);
+        assert_eq!(reads(100, fast), Some(400));
+        assert_eq!(reads(100, Duration::from_micros(250)), None, "fewer than four in a millisecond");
+        assert_eq!(reads(5_000, fast), None, "pieces that are worth a wake each");
     }
 
     #[tokio::test]
