@@ -30,7 +30,7 @@ impl Subscriber {
             return Ok(());
         }
         let number = frame.header.run;
-        let Some(candidates) = self.runs.get_mut(&number) else {
+        let Some(candidates) = self.runs.of_frame(number) else {
             if self.closed.contains_key(&number) {
                 return Err(Reject::Replay);
             }
