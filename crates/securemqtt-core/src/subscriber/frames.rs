@@ -41,10 +41,9 @@ impl Subscriber {
         let mut result = Err(Reject::NotAuthentic);
         for run in candidates {
             let Some(stream) = self.streams.get_at(&mut run.place, run.publisher, run.stream) else { continue };
-            let generation = stream.latest();
             match run.open(stream, frame, &mut self.aad, &mut out.deliveries) {
                 Ok(mut opened) => {
-                    if stream.latest() != generation {
+                    if opened.stepped {
                         self.dirty.publishers.insert(run.publisher);
                     }
                     stream.fresh = true;
