@@ -37,22 +37,31 @@ impl<T: OfTopic> ByTopic<T> {
     }
 
     /// The place of a topic.
+    #[inline]
     pub(crate) fn find(&mut self, topic: &str) -> Option<usize> {
         self.last = self.place(topic)?;
         Some(self.last)
     }
 
+    #[inline]
     fn place(&self, topic: &str) -> Option<usize> {
         match self.all.get(self.last) {
             Some(last) if **last.topic() == *topic => Some(self.last),
-            _ => self.places.get(topic).copied(),
+            _ => self.place_by_hash(topic),
         }
+    }
+
+    // Apart, so that what is found without a hash is found in place.
+    #[inline(never)]
+    fn place_by_hash(&self, topic: &str) -> Option<usize> {
+        self.places.get(topic).copied()
     }
 
     pub(crate) fn get(&self, topic: &str) -> Option<&T> {
         self.all.get(self.place(topic)?)
     }
 
+    #[inline]
     pub(crate) fn get_mut(&mut self, topic: &str) -> Option<&mut T> {
         let place = self.find(topic)?;
         self.all.get_mut(place)

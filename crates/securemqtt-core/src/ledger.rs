@@ -31,6 +31,7 @@ pub struct Ledger {
 
 impl Ledger {
     /// Notes a frame that holds the sequence numbers `from..to`. The oldest is forgotten when the ledger is full.
+    #[inline]
     pub fn note(&mut self, from: u32, to: u32, leaf: Leaf) {
         let line = Line { from, to, leaf };
         match self.lines.back() {

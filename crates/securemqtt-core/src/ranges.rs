@@ -28,11 +28,13 @@ impl RangeSet {
     }
 
     /// Whether any number of `from..to` is in the set.
+    #[inline]
     pub fn intersects(&self, from: u32, to: u32) -> bool {
         // The common case: what comes in order is above all.
-        if self.end() <= from {
-            return false;
-        }
+        self.end() > from && self.intersects_below(from, to)
+    }
+
+    fn intersects_below(&self, from: u32, to: u32) -> bool {
         let at = self.ranges.partition_point(|&(_, end)| end <= from);
         self.ranges.get(at).is_some_and(|&(start, _)| start < to)
     }
@@ -44,13 +46,20 @@ impl RangeSet {
     }
 
     /// Adds `from..to`. Returns the gap that had to be closed for it, if any: those numbers count as seen from now on.
+    #[inline]
     pub fn insert(&mut self, from: u32, to: u32) -> Option<(u32, u32)> {
-        if from >= to {
-            return None;
-        }
         // The common case: the next number in order.
-        if let Some(last) = self.ranges.last_mut().filter(|last| last.1 == from) {
-            last.1 = to;
+        match self.ranges.last_mut() {
+            Some(last) if last.1 == from && from < to => {
+                last.1 = to;
+                None
+            }
+            _ => self.insert_between(from, to),
+        }
+    }
+
+    fn insert_between(&mut self, from: u32, to: u32) -> Option<(u32, u32)> {
+        if from >= to {
             return None;
         }
         let first = self.ranges.partition_point(|&(_, end)| end < from);
@@ -117,6 +126,7 @@ impl RangeSet {
     }
 
     /// One past the highest number.
+    #[inline]
     pub fn end(&self) -> u32 {
         self.ranges.last().map_or(0, |&(_, end)| end)
     }

@@ -9,9 +9,9 @@ use cost::Pair;
 static ALLOCATOR: dhat::Alloc = dhat::Alloc;
 
 const FRAMES: usize = 200;
-/// Bytes of a frame with a sequence number of two bytes, and of the buffer that a reading is decrypted in: its tag too.
+/// Bytes of a frame with a sequence number of two bytes, and of the buffer that a reading is decrypted in.
 const FRAME_LEN: u64 = 9 + 110 + 16;
-const READING_LEN: u64 = 110 + 16;
+const READING_LEN: u64 = 110;
 
 #[test]
 fn a_frame_is_one_allocation_and_a_reading_one() {

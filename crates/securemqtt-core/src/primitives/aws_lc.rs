@@ -14,6 +14,10 @@ use zeroize::Zeroizing;
 use super::{NotAuthentic, SIGNATURE_LEN, TAG_LEN, TooLong};
 
 pub(super) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
+    // One part, as a frame's leaf has, needs no context on the heap.
+    if let [part] = parts {
+        return bytes(digest::digest(&digest::SHA256, part).as_ref());
+    }
     let mut hash = digest::Context::new(&digest::SHA256);
     for part in parts {
         hash.update(part);
@@ -97,18 +101,21 @@ impl Cipher {
         Ok(bytes(tag.as_ref()))
     }
 
-    pub(super) fn decrypt<'a>(
+    pub(super) fn decrypt(
         &self,
         nonce: [u8; 12],
         aad: &[u8],
-        sealed: &'a mut [u8],
-    ) -> Result<&'a mut [u8], NotAuthentic> {
+        text: &mut [u8],
+        tag: &[u8; TAG_LEN],
+    ) -> Result<(), NotAuthentic> {
         let nonce = Nonce::assume_unique_for_key(nonce);
-        self.0.open_in_place(nonce, Aad::from(aad), sealed).map_err(|_| NotAuthentic)
+        self.0.open_in_place_separate_tag(nonce, Aad::from(aad), tag, text).map(drop).map_err(|_| NotAuthentic)
     }
 }
 
 /// The bytes of a result whose length the algorithm fixes.
 fn bytes<const N: usize>(result: &[u8]) -> [u8; N] {
-    std::array::from_fn(|i| result[i])
+    let mut bytes = [0; N];
+    bytes.copy_from_slice(&result[..N]);
+    bytes
 }

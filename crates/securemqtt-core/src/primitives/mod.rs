@@ -167,6 +167,7 @@ impl AeadKey {
         Self { cipher: backend::Cipher::new(&key), iv: std::array::from_fn(|i| key_iv[16 + i]) }
     }
 
+    #[inline]
     fn nonce(&self, seq: u64) -> [u8; 12] {
         let mut nonce = self.iv;
         if let Some(end) = nonce.last_chunk_mut() {
@@ -179,6 +180,7 @@ impl AeadKey {
     ///
     /// # Errors
     /// [`NotAuthentic`] beyond the length limit of GCM (2^36 − 32 bytes), never for a reading.
+    #[inline]
     pub fn seal(&self, seq: u64, aad: &[u8], buffer: &mut Vec<u8>, start: usize) -> Result<(), NotAuthentic> {
         let text = buffer.get_mut(start..).ok_or(NotAuthentic)?;
         let tag = self.cipher.encrypt(self.nonce(seq), aad, text)?;
@@ -190,10 +192,11 @@ impl AeadKey {
     ///
     /// # Errors
     /// [`NotAuthentic`] when key, nonce, associated data, ciphertext or tag differ from those sealed.
+    #[inline]
     pub fn open(&self, seq: u64, aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, NotAuthentic> {
-        let mut plain = sealed.to_vec();
-        let len = self.cipher.decrypt(self.nonce(seq), aad, &mut plain)?.len();
-        plain.truncate(len);
+        let (text, tag) = sealed.split_last_chunk().ok_or(NotAuthentic)?;
+        let mut plain = text.to_vec();
+        self.cipher.decrypt(self.nonce(seq), aad, &mut plain, tag)?;
         Ok(plain)
     }
 }

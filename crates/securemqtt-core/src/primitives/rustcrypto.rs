@@ -1,9 +1,9 @@
 //! The primitives by RustCrypto: the default.
 
+use aes_gcm::AesGcm;
 use aes_gcm::aead::consts::U12;
 use aes_gcm::aead::{AeadInOut, KeyInit};
 use aes_gcm::aes::Aes128Enc;
-use aes_gcm::{AesGcm, Tag};
 use hkdf::Hkdf;
 use hmac::{Hmac, Mac};
 use p256::ecdsa::signature::Verifier as _;
@@ -81,16 +81,14 @@ impl Cipher {
         Ok(tag.into())
     }
 
-    pub(super) fn decrypt<'a>(
+    #[inline]
+    pub(super) fn decrypt(
         &self,
         nonce: [u8; 12],
         aad: &[u8],
-        sealed: &'a mut [u8],
-    ) -> Result<&'a mut [u8], NotAuthentic> {
-        let split = sealed.len().checked_sub(TAG_LEN).ok_or(NotAuthentic)?;
-        let (text, tag) = sealed.split_at_mut(split);
-        let tag = Tag::try_from(&*tag).map_err(|_| NotAuthentic)?;
-        self.0.decrypt_inout_detached(&nonce.into(), aad, (&mut *text).into(), &tag).map_err(|_| NotAuthentic)?;
-        Ok(text)
+        text: &mut [u8],
+        tag: &[u8; TAG_LEN],
+    ) -> Result<(), NotAuthentic> {
+        self.0.decrypt_inout_detached(&nonce.into(), aad, text.into(), tag.into()).map_err(|_| NotAuthentic)
     }
 }

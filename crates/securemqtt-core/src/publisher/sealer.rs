@@ -13,7 +13,7 @@ use crate::ledger::{MAX_FRAMES, leaf};
 use crate::primitives::{NotAuthentic, SIGNATURE_LEN, TAG_LEN};
 use crate::stream::{Signed, StreamSecret};
 use crate::topic::{InvalidTopic, validate_topic};
-use crate::wire::{FrameHeader, Kind, MAX_TICK_LEN, TopicPosition, push_reading, reading_len};
+use crate::wire::{FrameHeader, Kind, MAX_TICK_LEN, TopicPosition, associated_data, push_reading, reading_len};
 
 /// Sequence numbers after which a new run is due (2^31); the hard limit is 2^32 − 1.
 const SOFT_LIMIT: u32 = 1 << 31;
@@ -167,20 +167,18 @@ impl Sealer {
             state.generation = generation;
         }
         let signature_len = if self.stream.signed_frames() { SIGNATURE_LEN } else { 0 };
-        let header = FrameHeader { kind, run: self.run, generation, seq };
-        let mut frame = Vec::with_capacity(header.encoded_len() + len + signature_len + TAG_LEN);
-        header.encode_into(&mut frame);
-        let start = frame.len();
-        self.aad.clear();
-        self.aad.extend_from_slice(&frame);
-        self.aad.extend_from_slice(topic.as_bytes());
+        let header = FrameHeader { kind, run: self.run, generation, seq }.encode();
+        let header = header.as_bytes();
+        let mut frame = Vec::with_capacity(header.len() + len + signature_len + TAG_LEN);
+        frame.extend_from_slice(header);
         push_body(&mut frame);
         if self.stream.signed_frames() {
-            let (header, body) = frame.split_at(start);
+            let body = &frame[header.len()..];
             let signature = self.stream.sign(&Signed::Frame { header, topic, body });
             frame.extend_from_slice(&signature);
         }
-        state.key.seal(u64::from(seq), &self.aad, &mut frame, start)?;
+        let aad = associated_data(&mut self.aad, header, topic);
+        state.key.seal(u64::from(seq), aad, &mut frame, header.len())?;
         state.next = next;
         state.ledger.note(seq, next, leaf(&frame));
         self.topics.note_moved(at);

@@ -131,7 +131,7 @@ impl Subscriber {
             return false;
         }
         let SealedFrame { topic, message, .. } = *frame;
-        let Some(candidates) = self.runs.get(&frame.header.run) else { return false };
+        let Some(candidates) = self.runs.get(frame.header.run) else { return false };
         let Some(id) = candidates.iter().map(|run| run.publisher).find(|id| self.held.contains(id)) else {
             return false;
         };

@@ -30,7 +30,7 @@ impl Subscriber {
             return Ok(());
         }
         let number = frame.header.run;
-        let Some(candidates) = self.runs.get_mut(&number) else {
+        let Some(candidates) = self.runs.of_frame(number) else {
             if self.closed.contains_key(&number) {
                 return Err(Reject::Replay);
             }
@@ -41,10 +41,9 @@ impl Subscriber {
         let mut result = Err(Reject::NotAuthentic);
         for run in candidates {
             let Some(stream) = self.streams.get_at(&mut run.place, run.publisher, run.stream) else { continue };
-            let generation = stream.latest();
             match run.open(stream, frame, &mut self.aad, &mut out.deliveries) {
                 Ok(mut opened) => {
-                    if stream.latest() != generation {
+                    if opened.stepped {
                         self.dirty.publishers.insert(run.publisher);
                     }
                     stream.fresh = true;

@@ -31,6 +31,7 @@ impl HeldStreams {
     }
 
     /// The stream at a place; where another one is there by now, it is looked up, and its place noted.
+    #[inline]
     pub(super) fn get_at(&mut self, place: &mut usize, id: PeerId, stream: u32) -> Option<&mut HeldStream> {
         if !self.all.get(*place).is_some_and(|held| held.as_ref().is_some_and(|held| held.is(id, stream))) {
             *place = *self.places.get(&(id, stream))?;

@@ -53,17 +53,12 @@ impl Subscriber {
             return false;
         };
         let of_stream = |number: &[u8; 5]| self.find_run(id, *number).is_some_and(|run| run.stream == stream.id);
-        let claims = self.runs.get(&positions.run).map_or(0, Vec::len);
+        let claims = self.runs.get(positions.run).map_or(0, <[Run]>::len);
         claims < MAX_CANDIDATES
             && (is_own || peer.runs.len() < OLDER_RUNS || !self.is_owed(id, positions, is_own, now))
             && self.find_run(id, positions.run).is_none()
             && !self.is_closed(id, positions.run)
             && stream.closed.len() + peer.runs.values().filter(|number| of_stream(number)).count() < MAX_OF_STREAM
-    }
-
-    /// Adds a run. Its number is random: hardly ever has another publisher the same.
-    pub(super) fn add_run(&mut self, number: [u8; 5], run: Run) {
-        self.runs.entry(number).or_insert_with(|| Vec::with_capacity(1)).push(run);
     }
 
     /// Opens the run at a place of a tick's list, if it is new.
@@ -76,7 +71,7 @@ impl Subscriber {
         // A tick names the latest run first: those before it in the list are later ones.
         let later = tick.runs[..index].iter().filter_map(|run| self.find_run(id, run.run)).map(|run| run.order).min();
         let order = self.make_place(id, later);
-        self.add_run(positions.run, Run::new(id, positions.stream, order));
+        self.runs.push(positions.run, Run::new(id, positions.stream, order));
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.runs.insert(order, positions.run);
         }
@@ -206,11 +201,7 @@ impl Subscriber {
     fn drop_run(&mut self, id: PeerId, order: u64) {
         let Some(number) = self.peers.get_mut(&id).and_then(|peer| peer.runs.remove(&order)) else { return };
         self.touch(id);
-        let Some(candidates) = self.runs.get_mut(&number) else { return };
-        candidates.retain(|run| run.publisher != id);
-        if candidates.is_empty() {
-            self.runs.remove(&number);
-        }
+        self.runs.remove(id, number);
     }
 
     /// Forgets a stream and its runs, and tells what will not come any more.

@@ -55,7 +55,7 @@ use held::HeldStreams;
 use limits::Limits;
 use parking::Parking;
 use peer::Peer;
-use runs::Run;
+use runs::Runs;
 use store::Dirty;
 
 /// Whoever was dismissed or revoked asks again after this long.
@@ -86,7 +86,7 @@ pub struct Subscriber {
     reported: HashSet<[u8; 33]>,
     denied: HashSet<PeerId>,
     streams: HeldStreams,
-    runs: HashMap<[u8; 5], Vec<Run>>,
+    runs: Runs,
     /// The closed runs of all streams, each with the number of streams that have closed it.
     closed: HashMap<[u8; 5], u32>,
     parking: Parking,
@@ -123,7 +123,7 @@ impl Subscriber {
             reported: HashSet::new(),
             denied: HashSet::new(),
             streams: HeldStreams::default(),
-            runs: HashMap::new(),
+            runs: Runs::default(),
             closed: HashMap::new(),
             parking: Parking::default(),
             sctr: 0,

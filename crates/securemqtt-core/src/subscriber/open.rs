@@ -8,7 +8,7 @@ use crate::kdf;
 use crate::ledger::leaf;
 use crate::primitives::{AeadKey, SIGNATURE_LEN};
 use crate::stream::Signed;
-use crate::wire::{BatchReadings, FrameHeader, Kind};
+use crate::wire::{BatchReadings, FrameHeader, Kind, associated_data};
 
 use super::event::Reject;
 use super::streams::{FRAME_STEPS, HeldStream, NoSecret};
@@ -24,31 +24,21 @@ pub(super) struct SealedFrame<'a> {
     pub(super) header_len: usize,
 }
 
-/// The readings of a frame. One alone stays in the buffer that it was decrypted in.
-pub(super) enum Readings {
-    One(Vec<u8>),
-    Batch(Vec<u8>),
+/// How many readings a BATCH holds: at least one.
+fn batch_count(plain: &[u8]) -> Option<u32> {
+    let count = BatchReadings::new(plain).try_fold(0_u32, |count, reading| reading.ok().and(count.checked_add(1)));
+    count.filter(|&count| count > 0)
 }
 
-impl Readings {
-    fn of(kind: Kind, plain: Vec<u8>) -> Self {
-        if kind == Kind::Batch { Self::Batch(plain) } else { Self::One(plain) }
-    }
-
-    /// How many there are: at least one.
-    fn count(&self) -> Result<u32, Reject> {
-        let Self::Batch(plain) = self else { return Ok(1) };
-        let count = BatchReadings::new(plain).try_fold(0_u32, |count, reading| reading.ok().and(count.checked_add(1)));
-        count.filter(|&count| count > 0).ok_or(Reject::NotAuthentic)
-    }
-
-    /// Gives each to `take`, in their order.
-    pub(super) fn for_each(self, mut take: impl FnMut(Vec<u8>)) {
-        match self {
-            Self::One(reading) => take(reading),
-            Self::Batch(plain) => BatchReadings::new(&plain).flatten().for_each(|reading| take(reading.to_vec())),
-        }
-    }
+/// Delivers each reading of a batch, which is given as one.
+fn deliver_batch(batch: &Delivery, deliveries: &mut Vec<Delivery>) {
+    let readings = BatchReadings::new(&batch.payload).flatten().zip(batch.seq..);
+    deliveries.extend(readings.map(|(reading, seq)| Delivery {
+        topic: Arc::clone(&batch.topic),
+        seq,
+        payload: reading.to_vec(),
+        ..*batch
+    }));
 }
 
 impl TopicState {
@@ -63,18 +53,22 @@ impl TopicState {
     ) -> Result<OpenedFrame, Reject> {
         let from = frame.header.seq;
         let is_other = self.is_other(frame)?;
-        let plain = self.decrypt(publisher, stream, frame, aad)?;
-        let readings = Readings::of(frame.header.kind, plain);
-        let to = from.checked_add(readings.count()?).ok_or(Reject::NotAuthentic)?;
+        let (plain, stepped) = self.decrypt(publisher, stream, frame, aad)?;
+        let is_batch = frame.header.kind == Kind::Batch;
+        let count = if is_batch { batch_count(&plain) } else { Some(1) };
+        let to = count.and_then(|count| from.checked_add(count)).ok_or(Reject::NotAuthentic)?;
         if is_other || self.window.intersects(from, to) {
             return Err(Reject::Conflict);
         }
-        let mut seq = from..to;
-        readings.for_each(|payload| {
-            let (topic, seq) = (Arc::clone(&self.name), seq.next().unwrap_or(to));
-            deliveries.push(Delivery { topic, publisher, run: frame.header.run, stream: stream.id, seq, payload });
-        });
-        Ok(self.mark(from, to, leaf(frame.message)))
+        let (topic, run, stream) = (Arc::clone(&self.name), frame.header.run, stream.id);
+        // One alone stays in the buffer that it was decrypted in.
+        let first = Delivery { topic, publisher, run, stream, seq: from, payload: plain };
+        if is_batch {
+            deliver_batch(&first, deliveries);
+        } else {
+            deliveries.push(first);
+        }
+        Ok(OpenedFrame { stepped, ..self.mark(from, to, leaf(frame.message)) })
     }
 
     /// Whether a frame has a number that was accepted with other bytes: an insider, if it verifies.
@@ -90,21 +84,19 @@ impl TopicState {
         }
     }
 
-    /// Verifies and decrypts into the buffer that is delivered.
+    /// Verifies and decrypts into the buffer that is delivered. Beside it: whether the stream's ratchet was stepped for it.
     fn decrypt(
         &mut self,
         publisher: PeerId,
         stream: &mut HeldStream,
         frame: &SealedFrame<'_>,
         aad: &mut Vec<u8>,
-    ) -> Result<Vec<u8>, Reject> {
+    ) -> Result<(Vec<u8>, bool), Reject> {
         let (head, sealed) = frame.message.split_at_checked(frame.header_len).ok_or(Reject::NotAuthentic)?;
-        aad.clear();
-        aad.extend_from_slice(head);
-        aad.extend_from_slice(frame.topic.as_bytes());
+        let aad = associated_data(aad, head, frame.topic);
         let open = |key: &AeadKey| key.open(frame.header.seq.into(), aad, sealed).map_err(|_| Reject::NotAuthentic);
-        let mut plain = match self.key.as_deref() {
-            Some((generation, key)) if *generation == frame.header.generation => open(key)?,
+        let (mut plain, stepped) = match self.key.as_deref() {
+            Some((generation, key)) if *generation == frame.header.generation => (open(key)?, false),
             _ => self.decrypt_with_new_key(stream, frame, open)?,
         };
         if stream.signed_frames {
@@ -113,7 +105,7 @@ impl TopicState {
             stream.verifier.verify(publisher, &signed, signature).map_err(|_| Reject::BadSignature)?;
             plain.truncate(body.len());
         }
-        Ok(plain)
+        Ok((plain, stepped))
     }
 
     /// The first frame of a generation, or a late one of an older: the key and the generation are kept only when the tag
@@ -123,7 +115,7 @@ impl TopicState {
         stream: &mut HeldStream,
         frame: &SealedFrame<'_>,
         open: impl FnOnce(&AeadKey) -> Result<Vec<u8>, Reject>,
-    ) -> Result<Vec<u8>, Reject> {
+    ) -> Result<(Vec<u8>, bool), Reject> {
         let generation = frame.header.generation;
         let derived = stream.derive(generation, FRAME_STEPS).map_err(|error| match error {
             NoSecret::BeforeGrant => Reject::BeforeGrant,
@@ -132,11 +124,11 @@ impl TopicState {
         let context = stream.context(frame.header.run, generation);
         let key = kdf::traffic_key(&derived.secret, &context, frame.topic);
         let plain = open(&key)?;
-        stream.commit(derived);
+        let stepped = stream.commit(derived);
         // A late frame does not push out the current key.
         if self.key.as_ref().is_none_or(|held| held.0 < generation) {
             self.key = Some(Box::new((generation, key)));
         }
-        Ok(plain)
+        Ok((plain, stepped))
     }
 }

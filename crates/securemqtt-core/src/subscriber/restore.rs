@@ -133,6 +133,6 @@ impl Subscriber {
             run.order += 1;
         }
         peer.runs.insert(run.order, number);
-        self.add_run(number, run);
+        self.runs.push(number, run);
     }
 }

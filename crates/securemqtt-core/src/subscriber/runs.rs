@@ -1,4 +1,5 @@
-//! A run that a subscriber follows: one replay window and one ledger for each of its topics.
+//! The runs that a subscriber follows: one replay window and one ledger for each topic of a run. A frame is mostly of the
+//! run of the one before: that is found without a hash.
 
 use std::collections::HashMap;
 
@@ -17,6 +18,8 @@ pub(super) const MAX_TOPICS: usize = 4096;
 /// A run: which stream it belongs to was learned from a verified tick.
 #[derive(Debug)]
 pub(super) struct Run {
+    /// Its number, from when it is added to [`Runs`] on.
+    number: [u8; 5],
     pub(super) publisher: PeerId,
     pub(super) stream: u32,
     /// Where its stream was found last.
@@ -36,13 +39,78 @@ pub(super) struct Run {
 }
 
 /// The run of this number that is this publisher's, among those that claim it.
-pub(super) fn run_mut(runs: &mut HashMap<[u8; 5], Vec<Run>>, id: PeerId, number: [u8; 5]) -> Option<&mut Run> {
-    runs.get_mut(&number)?.iter_mut().find(|run| run.publisher == id)
+pub(super) fn run_mut(runs: &mut Runs, id: PeerId, number: [u8; 5]) -> Option<&mut Run> {
+    let place = runs.place(number)?;
+    runs.all.get_mut(place)?.iter_mut().find(|run| run.publisher == id)
+}
+
+/// All runs by their number, which several publishers may claim.
+#[derive(Debug, Default)]
+pub(super) struct Runs {
+    /// Those that claim one number, hardly ever more than one, at the place of the number. No list is empty.
+    all: Vec<Box<[Run]>>,
+    places: HashMap<[u8; 5], usize>,
+    /// The place of the last frame's run.
+    last: usize,
+}
+
+impl Runs {
+    #[inline]
+    fn place(&self, number: [u8; 5]) -> Option<usize> {
+        match self.all.get(self.last).and_then(|last| last.first()) {
+            Some(last) if last.number == number => Some(self.last),
+            _ => self.place_by_hash(number),
+        }
+    }
+
+    // Apart, so that what is found without a hash is found in place.
+    #[inline(never)]
+    fn place_by_hash(&self, number: [u8; 5]) -> Option<usize> {
+        self.places.get(&number).copied()
+    }
+
+    /// Those that claim a number: at least one, or none is known.
+    pub(super) fn get(&self, number: [u8; 5]) -> Option<&[Run]> {
+        self.all.get(self.place(number)?).map(|claims| &**claims)
+    }
+
+    /// Those that may be meant by a frame.
+    #[inline]
+    pub(super) fn of_frame(&mut self, number: [u8; 5]) -> Option<&mut [Run]> {
+        self.last = self.place(number)?;
+        self.all.get_mut(self.last).map(|claims| &mut **claims)
+    }
+
+    /// Adds a run.
+    pub(super) fn push(&mut self, number: [u8; 5], run: Run) {
+        let run = Run { number, ..run };
+        if let Some(claims) = self.place(number).and_then(|place| self.all.get_mut(place)) {
+            *claims = std::mem::take(claims).into_iter().chain([run]).collect();
+        } else {
+            self.places.insert(number, self.all.len());
+            self.all.push(Box::new([run]));
+        }
+    }
+
+    /// Forgets a publisher's run of a number.
+    pub(super) fn remove(&mut self, id: PeerId, number: [u8; 5]) {
+        let Some(place) = self.place(number) else { return };
+        let Some(claims) = self.all.get_mut(place) else { return };
+        *claims = std::mem::take(claims).into_iter().filter(|run| run.publisher != id).collect();
+        if claims.is_empty() {
+            self.places.remove(&number);
+            self.all.swap_remove(place);
+            // The last one has taken the place.
+            let moved = self.all.get(place).and_then(|claims| claims.first());
+            self.places.extend(moved.map(|run| (run.number, place)));
+        }
+    }
 }
 
 impl Run {
     pub(super) fn new(publisher: PeerId, stream: u32, order: u64) -> Self {
         Self {
+            number: [0; 5],
             publisher,
             stream,
             place: 0,
@@ -83,5 +151,43 @@ impl Run {
             None => self.topics.push(TopicState::named(topic)),
         };
         self.topics.at(place)
+    }
+}
+
+#[cfg(test)]
+#[allow(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_run_is_found_by_its_number_whichever_was_found_before() {
+        let ids: [PeerId; 3] = std::array::from_fn(|n| PeerId::from_bytes([u8::try_from(n).unwrap(); 16]));
+        let mut runs = Runs::default();
+        for (number, id) in [(0, 0), (1, 1), (2, 2), (1, 2)] {
+            runs.push([number; 5], Run::new(ids[id], u32::from(number), 0));
+        }
+        let found = |runs: &mut Runs, number| {
+            let of_frame = runs.of_frame([number; 5]).map(|claims| claims.iter().map(|run| run.publisher).collect());
+            let of_tick: Option<Vec<_>> =
+                runs.get([number; 5]).map(|claims| claims.iter().map(|run| run.publisher).collect());
+            assert_eq!(of_frame, of_tick);
+            of_tick
+        };
+        for number in [2, 2, 0, 1] {
+            let claims = if number == 1 { vec![ids[1], ids[2]] } else { vec![ids[usize::from(number)]] };
+            assert_eq!(found(&mut runs, number), Some(claims));
+        }
+        assert_eq!(run_mut(&mut runs, ids[2], [1; 5]).map(|run| run.stream), Some(1));
+        runs.remove(ids[1], [1; 5]);
+        assert!(run_mut(&mut runs, ids[1], [1; 5]).is_none());
+        // The one found last goes, and another one takes its place.
+        assert_eq!(found(&mut runs, 0), Some(vec![ids[0]]));
+        runs.remove(ids[0], [0; 5]);
+        assert_eq!(found(&mut runs, 0), None);
+        assert_eq!(found(&mut runs, 2), Some(vec![ids[2]]));
+        assert_eq!(found(&mut runs, 1), Some(vec![ids[2]]));
+        runs.remove(ids[2], [1; 5]);
+        runs.remove(ids[2], [2; 5]);
+        assert_eq!((found(&mut runs, 1), found(&mut runs, 2)), (None, None));
     }
 }

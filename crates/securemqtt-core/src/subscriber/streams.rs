@@ -134,11 +134,14 @@ impl HeldStream {
         Ok(Derived { secret, steps })
     }
 
-    /// Keeps what was derived, after a frame verified under it.
-    pub(super) fn commit(&mut self, derived: Derived) {
+    /// Keeps what was derived, after a frame verified under it. Whether that is a later generation than any before.
+    pub(super) fn commit(&mut self, derived: Derived) -> bool {
         let latest = self.kept.back().map_or(0, |(generation, _)| *generation);
+        let held = self.kept.len();
         self.kept.extend(derived.steps.into_iter().filter(|(generation, _)| *generation > latest));
+        let stepped = self.kept.len() > held;
         self.forget();
+        stepped
     }
 
     /// Only what a signed tick has left behind is forgotten, and nothing while frames are missing that it may open: an
@@ -167,11 +170,6 @@ impl HeldStream {
     pub(super) fn announced(&self) -> u8 {
         self.announced
     }
-
-    /// The latest generation that is held.
-    pub(super) fn latest(&self) -> Option<u8> {
-        self.kept.back().map(|(generation, _)| *generation)
-    }
 }
 
 #[cfg(test)]
@@ -190,15 +188,21 @@ mod tests {
         (secret, held)
     }
 
+    fn latest(stream: &HeldStream) -> Option<u8> {
+        stream.kept.back().map(|(generation, _)| *generation)
+    }
+
     #[test]
     fn a_generation_is_kept_only_by_commit() {
         let (mut secret, mut stream) = held(3);
         let derived = stream.derive(5, FRAME_STEPS).unwrap();
-        assert_eq!(stream.latest(), Some(3), "deriving leaves the state as it was");
+        assert_eq!(latest(&stream), Some(3), "deriving leaves the state as it was");
         (0..2).for_each(|_| assert!(secret.step()));
         assert_eq!(derived.secret.expose(), secret.secret().expose());
-        stream.commit(derived);
-        assert_eq!(stream.latest(), Some(5));
+        assert!(stream.commit(derived));
+        assert_eq!(latest(&stream), Some(5));
+        let derived = stream.derive(4, FRAME_STEPS).unwrap();
+        assert!(!stream.commit(derived), "it was held before");
     }
 
     #[test]
@@ -210,7 +214,7 @@ mod tests {
         assert_eq!(stream.derive(255, FRAME_STEPS).err(), Some(NoSecret::TooFar));
         stream.announce(100);
         assert!(stream.derive(116, FRAME_STEPS).is_ok());
-        assert_eq!(stream.latest(), Some(3), "a tick raises the bound and nothing else");
+        assert_eq!(latest(&stream), Some(3), "a tick raises the bound and nothing else");
     }
 
     #[test]

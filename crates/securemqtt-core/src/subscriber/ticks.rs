@@ -47,7 +47,7 @@ impl Subscriber {
         if !self.peers.contains_key(&id) {
             return Ok(());
         }
-        let known = self.runs.get(&header.run).and_then(|runs| runs.iter().find(|run| run.publisher == id));
+        let known = self.runs.get(header.run).and_then(|runs| runs.iter().find(|run| run.publisher == id));
         if known.and_then(|run| run.tick).is_some_and(|(seq, _)| header.seq <= seq) {
             return Ok(());
         }
@@ -181,7 +181,7 @@ impl Subscriber {
     }
 
     pub(super) fn find_run(&self, id: PeerId, number: [u8; 5]) -> Option<&Run> {
-        self.runs.get(&number)?.iter().find(|run| run.publisher == id)
+        self.runs.get(number)?.iter().find(|run| run.publisher == id)
     }
 
     fn check_signature(&self, id: PeerId, tick: &OpenedTick, header: &[u8]) -> Result<(), Reject> {

@@ -56,6 +56,8 @@ pub(super) struct OpenedFrame {
     pub(super) to: u32,
     /// What is to be told, if it did not come in its turn.
     pub(super) told: Option<Box<Told>>,
+    /// Whether the stream's ratchet was stepped for it.
+    pub(super) stepped: bool,
     /// Whether its topic has to go on the list of what has changed.
     pub(super) first_change: bool,
 }
@@ -98,9 +100,12 @@ impl TopicState {
     }
 
     /// Takes note of a frame that verified.
+    #[inline]
     pub(super) fn mark(&mut self, from: u32, to: u32, leaf: Leaf) -> OpenedFrame {
         let mut told = None::<Box<Told>>;
-        if from < self.front() || !self.reported.is_empty() || !self.lost.is_empty() {
+        // The front is never above the window's end, which is at hand.
+        let is_behind = from < self.window.end() && from < self.front();
+        if is_behind || !self.reported.is_empty() || !self.lost.is_empty() {
             self.find(from, to, told.get_or_insert_default());
         }
         if let Some((from, to)) = self.window.insert(from, to) {
@@ -108,7 +113,7 @@ impl TopicState {
         }
         self.ledger.note(from, to, leaf);
         let told = told.filter(|told| !told.is_empty());
-        OpenedFrame { from, to, told, first_change: self.note_change() }
+        OpenedFrame { from, to, told, stepped: false, first_change: self.note_change() }
     }
 
     /// What has come out of its turn: below others, or after it was told as missing or lost.

@@ -1,11 +1,15 @@
 //! FRAME, BATCH and TICK share one header.
 
-use super::reader::varint_len;
+use super::reader::{MAX_VARINT_LEN, encode_varint, varint_len};
 use super::{Kind, Reader, WireError, push_varint};
 use crate::primitives::TAG_LEN;
 
 /// The most that a frame adds to its plaintext, with `seq` below 2^21: 26 bytes (28 with a larger `seq`).
 pub const MAX_FRAME_OVERHEAD: usize = 1 + 5 + 1 + 3 + TAG_LEN;
+
+/// Bytes of a header before its sequence number, and the most that it has.
+const FIXED_LEN: usize = 1 + 5 + 1;
+const MAX_HEADER_LEN: usize = FIXED_LEN + MAX_VARINT_LEN;
 
 /// The clear header of a sealed message; it is the start of the associated data.
 ///
@@ -30,22 +34,25 @@ pub struct FrameHeader {
 impl FrameHeader {
     /// Appends the header: 8 to 12 bytes.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
-        let mut fixed = [0; 7];
-        (fixed[0], fixed[6]) = (self.kind.type_byte(), self.generation);
-        fixed[1..6].copy_from_slice(&self.run);
-        out.extend_from_slice(&fixed);
-        push_varint(out, self.seq);
+        out.extend_from_slice(self.encode().as_bytes());
     }
 
-    /// Bytes of the encoding.
-    pub(crate) fn encoded_len(&self) -> usize {
-        1 + self.run.len() + 1 + varint_len(self.seq)
+    /// The header as bytes, without a buffer on the heap: there is one for each frame.
+    #[inline]
+    pub(crate) fn encode(&self) -> EncodedHeader {
+        let mut bytes = [0; MAX_HEADER_LEN];
+        (bytes[0], bytes[6]) = (self.kind.type_byte(), self.generation);
+        bytes[1..FIXED_LEN - 1].copy_from_slice(&self.run);
+        let (seq, seq_len) = encode_varint(self.seq);
+        bytes[FIXED_LEN..].copy_from_slice(&seq);
+        EncodedHeader { bytes, len: FIXED_LEN + seq_len }
     }
 
     /// Reads the header and returns it with its length and the sealed rest.
     ///
     /// # Errors
     /// [`WireError`] when the message is of another kind or too short to hold a tag.
+    #[inline]
     pub fn decode(bytes: &[u8]) -> Result<(Self, usize, &[u8]), WireError> {
         let kind = Kind::of(bytes)?;
         if !matches!(kind, Kind::Frame | Kind::Batch | Kind::Tick) {
@@ -59,6 +66,33 @@ impl FrameHeader {
         }
         Ok((header, bytes.len() - sealed.len(), sealed))
     }
+}
+
+/// A header as bytes.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct EncodedHeader {
+    bytes: [u8; MAX_HEADER_LEN],
+    len: usize,
+}
+
+impl EncodedHeader {
+    #[inline]
+    pub(crate) fn as_bytes(&self) -> &[u8] {
+        &self.bytes[..self.len]
+    }
+}
+
+/// The associated data of a frame, `header ‖ topic`, in a buffer that is used again: it is of one length for most frames.
+#[inline]
+pub(crate) fn associated_data<'a>(buffer: &'a mut Vec<u8>, header: &[u8], topic: &str) -> &'a [u8] {
+    let len = header.len() + topic.len();
+    if buffer.len() != len {
+        buffer.resize(len, 0);
+    }
+    let (of_header, of_topic) = buffer.split_at_mut(header.len());
+    of_header.copy_from_slice(header);
+    of_topic.copy_from_slice(topic.as_bytes());
+    buffer
 }
 
 /// Appends one reading of a BATCH's plaintext: `length varint ‖ bytes`.

@@ -16,7 +16,7 @@ mod tick;
 use std::fmt;
 
 pub use ack::{ACK_LEN, Ack};
-pub(crate) use frame::{BatchReadings, reading_len};
+pub(crate) use frame::{BatchReadings, associated_data, reading_len};
 pub use frame::{FrameHeader, MAX_FRAME_OVERHEAD, batch_readings, push_reading};
 pub use grant::{Grant, GrantPayload, Status};
 pub use hello::{Hello, MAX_SUITES};
@@ -72,6 +72,7 @@ impl Kind {
     ///
     /// # Errors
     /// [`WireError`] when it is empty, of another version, or of no known kind.
+    #[inline]
     pub fn of(message: &[u8]) -> Result<Self, WireError> {
         let &first = message.first().ok_or(WireError::Truncated)?;
         if first >> 4 != VERSION {

@@ -2,6 +2,9 @@
 
 use super::{Kind, WireError};
 
+/// Bytes of the longest varint.
+pub(super) const MAX_VARINT_LEN: usize = 5;
+
 /// Takes a message apart from its front.
 #[derive(Clone, Debug)]
 pub struct Reader<'a> {
@@ -39,6 +42,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`WireError::Truncated`] when there are fewer.
+    #[inline]
     pub fn array<const N: usize>(&mut self) -> Result<[u8; N], WireError> {
         let (head, rest) = self.rest.split_first_chunk::<N>().ok_or(WireError::Truncated)?;
         self.rest = rest;
@@ -49,6 +53,7 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`WireError::Truncated`] at the end.
+    #[inline]
     pub fn u8(&mut self) -> Result<u8, WireError> {
         self.array::<1>().map(|[byte]| byte)
     }
@@ -81,9 +86,10 @@ impl<'a> Reader<'a> {
     ///
     /// # Errors
     /// [`WireError::Varint`] when it is longer than needed or too large.
+    #[inline]
     pub fn varint(&mut self) -> Result<u32, WireError> {
         let mut value = 0u64;
-        for index in 0..5 {
+        for index in 0..MAX_VARINT_LEN {
             let byte = self.u8()?;
             value |= u64::from(byte & 0x7f) << (7 * index);
             if byte & 0x80 == 0 {
@@ -114,12 +120,25 @@ impl<'a> Reader<'a> {
 }
 
 /// Appends an unsigned LEB128 varint in its shortest form.
-pub fn push_varint(out: &mut Vec<u8>, mut value: u32) {
-    while value >= 0x80 {
-        out.push(value.to_le_bytes()[0] | 0x80);
+pub fn push_varint(out: &mut Vec<u8>, value: u32) {
+    let (bytes, len) = encode_varint(value);
+    out.extend_from_slice(&bytes[..len]);
+}
+
+/// The bytes that [`push_varint`] appends, and how many they are.
+#[inline]
+pub(super) fn encode_varint(mut value: u32) -> ([u8; MAX_VARINT_LEN], usize) {
+    let (mut bytes, mut len) = ([0; MAX_VARINT_LEN], 0);
+    for byte in &mut bytes {
+        len += 1;
+        *byte = value.to_le_bytes()[0] & 0x7f;
         value >>= 7;
+        if value == 0 {
+            break;
+        }
+        *byte |= 0x80;
     }
-    out.push(value.to_le_bytes()[0]);
+    (bytes, len)
 }
 
 /// Bytes that [`push_varint`] appends.

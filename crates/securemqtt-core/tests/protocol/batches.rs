@@ -94,6 +94,20 @@ fn batches_whose_lengths_do_not_add_up_are_refused() {
 }
 
 #[test]
+fn a_batch_up_to_the_last_number_is_delivered() {
+    let (p, s) = (key(1), key(2));
+    let mut net = Net::new();
+    net.add_publisher(&p, TrustMode::Strict, known(&[("sub", &s), ("eve", &key(66))]));
+    net.add_subscriber(&s, TrustMode::Strict, known(&[("pub", &p)]), &["t/#"]);
+    net.run(3_000);
+    let eve = Insider::join(&mut net, 0, &key(66), 1);
+    let last = eve.seal(Kind::Batch, net.publishers[0].engine.run(), "t/a", u32::MAX - 2, b"\x01a\x01b");
+    net.inject("t/a", last);
+    net.settle();
+    assert_eq!(net.readings(0), ["a", "b"]);
+}
+
+#[test]
 fn a_repeated_batch_is_a_duplicate() {
     let mut net = Net::pair();
     net.run(3_000);
