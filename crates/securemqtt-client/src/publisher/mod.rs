@@ -120,7 +120,8 @@ impl Publisher {
     /// If the broker's options cannot work, or the state cannot be read.
     pub async fn start(settings: Settings) -> Result<Self, ClientError> {
         let (clock, mut rng) = (Clock::start(), rng());
-        let Settings { identity, trust, engine: config, store, loaded, .. } = settings;
+        let Settings { identity, trust, engine: config, mut peers, store, loaded, .. } = settings;
+        peers.watch();
         let spools = config.spool_max > 0;
         let mut engine = Engine::restore(identity, trust, config, &loaded.records, clock.now(), &mut rng)
             .map_err(|error| store.damaged(&error))?;
@@ -133,7 +134,7 @@ impl Publisher {
             pump: Pump::start(settings.broker)?,
             clock,
             rng,
-            peers: settings.peers,
+            peers,
             out,
             notices: VecDeque::new(),
             gate: Gate::new(store),
@@ -177,13 +178,15 @@ impl Publisher {
                 self.waits = false;
                 return Ok(Notice::Moved);
             }
-            let due = self.clock.instant(self.engine.next_poll_ms()).min(self.peers.next_look());
+            let due = self.clock.instant(self.engine.next_poll_ms());
+            let due = self.peers.next_look().map_or(due, |look| look.min(due));
             let is_stopped = self.backlog.front().is_some() && self.pump.is_connected();
             let waits_for_acks = (self.waits || self.watches.is_some()) && self.backlog.is_under_way();
             let link = (is_stopped || waits_for_acks).then(|| self.pump.link.clone());
             tokio::select! {
                 biased;
                 event = self.gate.store.event() => self.stored(event),
+                () = self.peers.touched() => {}
                 (wanted, read) = read(&mut self.reading) => self.was_read(wanted, read)?,
                 () = acknowledged_beyond(mark, link.as_ref()), if waits_for_acks => {}
                 () = room(link.as_ref()), if is_stopped && self.pump.is_idle() => {}
@@ -257,9 +260,11 @@ impl Publisher {
 
     fn poll(&mut self) {
         let now = self.clock.now();
-        // Somebody may have edited it, to revoke a peer for example.
-        let loaded = self.peers.load_if_changed();
-        self.take_known(loaded, now);
+        if self.peers.is_due(Instant::now()) {
+            // Somebody may have edited it, to revoke a peer for example.
+            let loaded = self.peers.load_if_changed();
+            self.take_known(loaded, now);
+        }
         self.engine.poll(now, &mut self.rng, &mut self.out);
         self.settle();
         if !self.gate.is_busy() && self.engine.has_later_changes() {
