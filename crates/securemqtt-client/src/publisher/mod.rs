@@ -96,7 +96,7 @@ pub struct Publisher {
     gate: Gate,
     backlog: Backlog,
     reading: Option<Reading>,
-    read_not_before: Option<Instant>,
+    read_again_at: Option<Instant>,
     when_full: WhenFull,
     spools: bool,
     /// The topic of the last reading, which the link takes.
@@ -140,7 +140,7 @@ impl Publisher {
             gate: Gate::new(store),
             backlog,
             reading: None,
-            read_not_before: None,
+            read_again_at: None,
             when_full: settings.when_full,
             spools,
             topic: Arc::default(),
@@ -171,6 +171,7 @@ impl Publisher {
             if let Some(notice) = self.notices.pop_front() {
                 return Ok(notice);
             }
+            let read_again = self.read_again_at();
             self.send_frames()?;
             let mark = self.pump.link.acknowledged_mark();
             let moved = self.reap() && self.watches.is_some() || self.is_newly_drained();
@@ -179,7 +180,7 @@ impl Publisher {
                 return Ok(Notice::Moved);
             }
             let due = self.clock.instant(self.engine.next_poll_ms());
-            let due = self.peers.next_look().map_or(due, |look| look.min(due));
+            let due = self.peers.next_look().into_iter().chain(read_again).fold(due, Instant::min);
             let is_stopped = self.backlog.front().is_some() && self.pump.is_connected();
             let waits_for_acks = (self.waits || self.watches.is_some()) && self.backlog.is_under_way();
             let link = (is_stopped || waits_for_acks).then(|| self.pump.link.clone());
