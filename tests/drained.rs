@@ -46,6 +46,22 @@ async fn tells(broker: &Broker, spool_max: usize) {
     publisher.finish(Duration::from_secs(3)).await.unwrap();
 }
 
+#[test]
+fn an_end_that_nobody_watches_takes_none_of_its_patience() {
+    let broker = Broker::start();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+    runtime.block_on(async {
+        let scratch = tempfile::tempdir().unwrap();
+        let mut publisher = started(&broker, &StateDir::open(scratch.path().join("state")).unwrap(), 0).await;
+        while !publisher.is_connected() {
+            publisher.next().await.unwrap();
+        }
+        publisher.publish("t/a", &[b"{}"], Qos::AtLeastOnce, false).unwrap();
+        let end = tokio::time::timeout(PATIENCE / 2, publisher.finish(PATIENCE)).await;
+        assert!(end.expect("it waits for what has come").unwrap().is_empty());
+    });
+}
+
 async fn started(broker: &Broker, directory: &StateDir, spool_max: usize) -> Publisher {
     let identity = directory.identity().unwrap();
     let (store, loaded) = Store::open(directory, None).unwrap();

@@ -1,8 +1,11 @@
+use std::fs;
+use std::path::Path;
 use std::thread::sleep;
+use std::time::{Duration, Instant};
 
 use crate::attacks::{FAST, READING, TICKS, assert_told_of_changed_key, reading, typing};
 use crate::broker::Broker;
-use crate::parties::{EXCHANGED, KEYED, Party, RAW, introduced};
+use crate::parties::{EXCHANGED, KEYED, Party, RAW, conversation, introduced};
 use crate::process::{PATIENCE, Running};
 
 /// What a message offers as the remedy, run by the party that it was told to.
@@ -124,19 +127,86 @@ fn a_hang_up_reads_known_peers_again_and_ends_nothing() {
     };
     for (party, running) in [(&ward, &publisher), (&station, &reading_on)] {
         let file = party.state().join("known_peers");
-        let before = std::fs::read(&file).unwrap();
-        std::fs::write(&file, b"nonsense\n").unwrap();
+        let before = fs::read(&file).unwrap();
+        fs::write(&file, b"nonsense\n").unwrap();
         // Once for the change; then only when asked.
         told(running, 1);
         running.signal("HUP");
         told(running, 2);
-        std::fs::write(&file, before).unwrap();
+        fs::write(&file, before).unwrap();
         running.signal("HUP");
     }
     publisher.type_line(READING);
     reading_on.wait_for(READING);
     publisher.close_input();
     assert_eq!(publisher.wait_exit(PATIENCE), 0, "{}", publisher.output());
+}
+
+/// Writes the file where it stands, or puts another in its place.
+fn edit(file: &Path, text: &str, in_place: bool) {
+    let beside = file.with_extension("new");
+    fs::write(if in_place { file } else { &beside }, text).unwrap();
+    if !in_place {
+        fs::rename(beside, file).unwrap();
+    }
+}
+
+/// How soon an edit by hand takes effect where the file can be watched.
+const AT_ONCE: Duration = Duration::from_secs(3);
+/// A publisher that says nothing by itself: nothing else wakes either side.
+const QUIET: [&str; 2] = ["--tick-every", "1h"];
+
+/// Whether the known peers of a program with a debug log are on a file system that cannot be watched.
+fn is_unwatched(running: &Running) -> bool {
+    running.output().contains("it is looked at every")
+}
+
+#[test]
+fn an_edit_by_hand_takes_effect_at_once_with_nothing_else_to_wake_for() {
+    let broker = Broker::start();
+    let (ward, station) = introduced();
+    let talkative = station.at(&broker).env("SECUREMQTT_LOG", "securemqtt_client=debug").args(RAW);
+    let (_publisher, subscriber) = conversation(ward.at(&broker).args(QUIET), talkative);
+    if is_unwatched(&subscriber) {
+        return;
+    }
+    let file = station.state().join("known_peers");
+    let good = fs::read_to_string(&file).unwrap();
+    // Several in a row: a look every ten seconds would be late for most.
+    for round in 1..=3 {
+        let in_place = round != 2;
+        edit(&file, "nonsense\n", in_place);
+        subscriber.wait_for_lines(round, |line| line.contains("the known peers stay as they were"), AT_ONCE);
+        if !in_place {
+            fs::remove_file(&file).unwrap();
+        }
+        edit(&file, &good, in_place);
+        // Until it is read: nobody says so.
+        sleep(Duration::from_millis(500));
+    }
+    let publishers = || station.status()["publishers"].as_array().unwrap().len();
+    assert_eq!(publishers(), 1);
+    edit(&file, &format!("@revoked {good}"), false);
+    let changed = Instant::now();
+    while publishers() > 0 {
+        assert!(changed.elapsed() < AT_ONCE, "the revoked publisher is still there");
+        sleep(Duration::from_millis(50));
+    }
+}
+
+#[test]
+fn a_subscriber_revoked_by_hand_is_told_at_once() {
+    let broker = Broker::start();
+    let (ward, station) = introduced();
+    let talkative = ward.at(&broker).env("SECUREMQTT_LOG", "securemqtt_client=debug").args(QUIET);
+    let (publisher, subscriber) = conversation(talkative, station.at(&broker).args(RAW));
+    if is_unwatched(&publisher) {
+        return;
+    }
+    let file = ward.state().join("known_peers");
+    let good = fs::read_to_string(&file).unwrap();
+    edit(&file, &format!("@revoked {good}"), true);
+    subscriber.wait_for_line(|line| line.contains("ward-7 refuses us: revoked"), AT_ONCE);
 }
 
 #[test]

@@ -139,7 +139,7 @@ impl<'a> App<'a> {
         let interrupted = self.publish_all().await?;
         // What was gathered goes out with a signal, too.
         self.send()?;
-        self.finish(interrupted).await
+        Box::pin(self.finish(interrupted)).await
     }
 
     /// Publishes the whole input; true when a signal ended it.

@@ -1,8 +1,11 @@
 //! securemqtt over a real broker: the connection, the state on disk, and the drivers of both sides.
 
+mod alarm;
 mod clock;
 pub mod control;
 mod error;
+#[cfg(target_os = "linux")]
+mod fd;
 pub mod mqtt;
 mod notice;
 mod parked;

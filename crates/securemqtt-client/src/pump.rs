@@ -1,12 +1,11 @@
 //! What both drivers do with the link: send what the engine wants sent, wait for what comes, wake when it is due.
 
 use std::collections::VecDeque;
-use std::pin::Pin;
 use std::time::Instant;
 
 use securemqtt_core::{Outgoing, Qos};
-use tokio::time::Sleep;
 
+use crate::alarm::Alarm;
 use crate::error::ClientError;
 use crate::mqtt::{BrokerOptions, Link, LinkError, LinkErrorKind, LinkEvent, LinkEvents};
 
@@ -30,20 +29,14 @@ pub(crate) struct Pump {
     events: LinkEvents,
     outbox: VecDeque<Outgoing>,
     connected: bool,
-    /// One timer for all waits: the moment is mostly the same.
-    due: Pin<Box<Sleep>>,
+    /// One for all waits: the moment is mostly the same.
+    due: Alarm,
 }
 
 impl Pump {
     pub(crate) fn start(options: BrokerOptions) -> Result<Self, ClientError> {
         let (link, events) = Link::start(options)?;
-        Ok(Self {
-            link,
-            events,
-            outbox: VecDeque::new(),
-            connected: false,
-            due: Box::pin(tokio::time::sleep_until(Instant::now().into())),
-        })
+        Ok(Self { link, events, outbox: VecDeque::new(), connected: false, due: Alarm::new() })
     }
 
     /// Subscribes at QoS 1; while there is no connection the next one subscribes to everything anyway.
@@ -64,14 +57,11 @@ impl Pump {
 
     /// Waits for the next thing. Safe to be cancelled: nothing is lost.
     pub(crate) async fn wake(&mut self, due: Instant) -> Result<Wake, ClientError> {
-        if self.due.deadline() != due.into() {
-            self.due.as_mut().reset(due.into());
-        }
         if self.outbox.is_empty() {
             return Ok(tokio::select! {
                 biased;
                 event = self.events.next() => self.note(event),
-                () = &mut self.due => Wake::Due,
+                () = self.due.until(due) => Wake::Due,
             });
         }
         while let Some(message) = self.outbox.front() {
@@ -84,7 +74,7 @@ impl Pump {
                     tolerate(sent.map(drop))?;
                 }
                 event = self.events.next() => return Ok(self.note(event)),
-                () = &mut self.due => return Ok(Wake::Due),
+                () = self.due.until(due) => return Ok(Wake::Due),
             }
         }
         // Perhaps nothing else happens for long: not every message is answered.

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::time::timeout;
 
-/// Longer than it takes, and shorter than the 10 s after which a publisher wakes by itself to look at its peers.
+/// Longer than it takes, and shorter than the 10 s after which a publisher that cannot watch its peers looks at them.
 const PATIENCE: Duration = Duration::from_secs(6);
 const TOPIC: &str = "t/a";
 
@@ -67,7 +67,7 @@ async fn started(directory: &StateDir, port: u16, spool_max: usize) -> Publisher
     let identity = directory.identity().unwrap();
     let (store, loaded) = Store::open(directory, None).unwrap();
     let mut peers = directory.known_peers();
-    // The first look would wake it right after it has connected.
+    // A change since would wake it right after it has connected.
     peers.load_if_changed().unwrap();
     let address = BrokerAddress::Tcp { host: "127.0.0.1".to_owned(), port, tls: false };
     let settings = Settings {

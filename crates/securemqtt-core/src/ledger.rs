@@ -39,7 +39,13 @@ impl Ledger {
                 let at = self.lines.partition_point(|line| line.from < from);
                 self.lines.insert(at, line);
             }
-            _ => self.lines.push_back(line),
+            _ => {
+                // Many topics have one frame between two ticks.
+                if self.lines.capacity() == 0 {
+                    self.lines.reserve_exact(1);
+                }
+                self.lines.push_back(line);
+            }
         }
         if self.lines.len() > MAX_FRAMES {
             self.lines.pop_front();

@@ -6,6 +6,7 @@
 use std::collections::HashMap;
 use std::fmt;
 use std::str::FromStr;
+use std::sync::Arc;
 
 use crate::identity::{IdentityPublic, InvalidOpenSsh, PeerId};
 
@@ -13,9 +14,9 @@ const REVOKED: &str = "@revoked";
 /// A petname's limit in bytes.
 pub const MAX_NAME_LEN: usize = 64;
 
-/// A petname: 1 to 64 ASCII letters, digits, `-`, `_`, `.` or `@`, not beginning with `@` or `-`.
+/// A petname: 1 to 64 ASCII letters, digits, `-`, `_`, `.` or `@`, not beginning with `@` or `-`. Its clones share their text.
 #[derive(Clone, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct PeerName(String);
+pub struct PeerName(Arc<str>);
 
 impl PeerName {
     /// The name as text.
@@ -26,7 +27,7 @@ impl PeerName {
     /// The name of a peer that proposed none: `publisher-3fa1`, from the first bytes of its id.
     pub fn from_role(role: &str, id: PeerId) -> Self {
         let [a, b, ..] = *id.as_bytes();
-        Self(format!("{role}-{a:02x}{b:02x}"))
+        Self(format!("{role}-{a:02x}{b:02x}").into())
     }
 }
 
@@ -54,7 +55,7 @@ impl FromStr for PeerName {
     fn from_str(text: &str) -> Result<Self, InvalidName> {
         let fits = (1..=MAX_NAME_LEN).contains(&text.len()) && !text.starts_with(['@', '-']);
         let plain = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '_' | '.' | '@');
-        if fits && text.chars().all(plain) { Ok(Self(text.to_owned())) } else { Err(InvalidName) }
+        if fits && text.chars().all(plain) { Ok(Self(text.into())) } else { Err(InvalidName) }
     }
 }
 
@@ -168,6 +169,8 @@ impl KnownPeers {
                 known.add(peer).map_err(|conflict| fail(ParseErrorKind::Duplicate(conflict)))?;
             }
         }
+        // It is kept for long, and seldom grows.
+        known.lines.shrink_to_fit();
         Ok(known)
     }
 

@@ -118,7 +118,7 @@ fn no_socket(path: &Path, error: &io::Error) -> String {
     };
     format!(
         "cannot listen at {path}: {why}. `status` and `rotate` cannot reach this process; a change of the peers is noticed \
-         within a second"
+         all the same"
     )
 }
 

@@ -39,6 +39,8 @@ impl Publisher {
     pub async fn finish(mut self, patience: Duration) -> Result<Vec<Trouble>, ClientError> {
         self.engine.finish(self.clock.now(), &mut self.out);
         self.settle();
+        // The echo of the last tick is a message like any other: without this nobody tells that it has come.
+        self.watches.get_or_insert(false);
         let mut refused = Vec::new();
         if self.pump.is_connected() {
             // Without a connection there is nobody to say it to: the next start does.

@@ -96,7 +96,7 @@ pub struct Publisher {
     gate: Gate,
     backlog: Backlog,
     reading: Option<Reading>,
-    read_not_before: Option<Instant>,
+    read_again_at: Option<Instant>,
     when_full: WhenFull,
     spools: bool,
     /// The topic of the last reading, which the link takes.
@@ -120,7 +120,8 @@ impl Publisher {
     /// If the broker's options cannot work, or the state cannot be read.
     pub async fn start(settings: Settings) -> Result<Self, ClientError> {
         let (clock, mut rng) = (Clock::start(), rng());
-        let Settings { identity, trust, engine: config, store, loaded, .. } = settings;
+        let Settings { identity, trust, engine: config, mut peers, store, loaded, .. } = settings;
+        peers.watch();
         let spools = config.spool_max > 0;
         let mut engine = Engine::restore(identity, trust, config, &loaded.records, clock.now(), &mut rng)
             .map_err(|error| store.damaged(&error))?;
@@ -133,13 +134,13 @@ impl Publisher {
             pump: Pump::start(settings.broker)?,
             clock,
             rng,
-            peers: settings.peers,
+            peers,
             out,
             notices: VecDeque::new(),
             gate: Gate::new(store),
             backlog,
             reading: None,
-            read_not_before: None,
+            read_again_at: None,
             when_full: settings.when_full,
             spools,
             topic: Arc::default(),
@@ -170,6 +171,7 @@ impl Publisher {
             if let Some(notice) = self.notices.pop_front() {
                 return Ok(notice);
             }
+            let read_again = self.read_again_at();
             self.send_frames()?;
             let mark = self.pump.link.acknowledged_mark();
             let moved = self.reap() && self.watches.is_some() || self.is_newly_drained();
@@ -177,13 +179,15 @@ impl Publisher {
                 self.waits = false;
                 return Ok(Notice::Moved);
             }
-            let due = self.clock.instant(self.engine.next_poll_ms()).min(self.peers.next_look());
+            let due = self.clock.instant(self.engine.next_poll_ms());
+            let due = self.peers.next_look().into_iter().chain(read_again).fold(due, Instant::min);
             let is_stopped = self.backlog.front().is_some() && self.pump.is_connected();
             let waits_for_acks = (self.waits || self.watches.is_some()) && self.backlog.is_under_way();
             let link = (is_stopped || waits_for_acks).then(|| self.pump.link.clone());
             tokio::select! {
                 biased;
                 event = self.gate.store.event() => self.stored(event),
+                () = self.peers.touched() => {}
                 (wanted, read) = read(&mut self.reading) => self.was_read(wanted, read)?,
                 () = acknowledged_beyond(mark, link.as_ref()), if waits_for_acks => {}
                 () = room(link.as_ref()), if is_stopped && self.pump.is_idle() => {}
@@ -257,9 +261,11 @@ impl Publisher {
 
     fn poll(&mut self) {
         let now = self.clock.now();
-        // Somebody may have edited it, to revoke a peer for example.
-        let loaded = self.peers.load_if_changed();
-        self.take_known(loaded, now);
+        if self.peers.is_due(Instant::now()) {
+            // Somebody may have edited it, to revoke a peer for example.
+            let loaded = self.peers.load_if_changed();
+            self.take_known(loaded, now);
+        }
         self.engine.poll(now, &mut self.rng, &mut self.out);
         self.settle();
         if !self.gate.is_busy() && self.engine.has_later_changes() {

@@ -159,7 +159,7 @@ impl Publisher {
 
     /// Reads from the spool what is next, one piece at a time.
     fn read_on(&mut self) {
-        if self.reading.is_some() || !self.pump.is_connected() || self.is_reading_put_off() {
+        if self.reading.is_some() || !self.pump.is_connected() || self.read_again_at.is_some() {
             return;
         }
         self.note_all_handed_over();
@@ -169,8 +169,10 @@ impl Publisher {
         }
     }
 
-    fn is_reading_put_off(&self) -> bool {
-        self.read_not_before.is_some_and(|moment| Instant::now() < moment)
+    /// After a read that failed: when the next one is tried, if that is still to come.
+    pub(super) fn read_again_at(&mut self) -> Option<Instant> {
+        self.read_again_at = self.read_again_at.filter(|moment| Instant::now() < *moment);
+        self.read_again_at
     }
 
     /// Where nothing waits, in memory or on disk, everything is on its way.
@@ -231,7 +233,7 @@ impl Publisher {
             // The disk has trouble, of which the store tells: again later, and whoever lacks something asks again.
             Err(why) => {
                 tracing::warn!("the spool cannot be read: {why}");
-                self.read_not_before = Some(Instant::now() + READ_AGAIN);
+                self.read_again_at = Some(Instant::now() + READ_AGAIN);
             }
         }
         Ok(())
@@ -257,5 +259,47 @@ impl Publisher {
             }
         }
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use std::time::Duration;
+
+    use securemqtt_core::peers::KnownPeers;
+    use securemqtt_core::publisher::Config;
+    use securemqtt_core::trust::{Trust, TrustMode};
+    use tokio::net::TcpListener;
+
+    use super::*;
+    use crate::mqtt::{BrokerAddress, BrokerOptions};
+    use crate::publisher::Settings;
+    use crate::state::{StateDir, Store};
+
+    #[tokio::test]
+    async fn a_read_that_failed_is_tried_again_when_it_is_time_and_not_with_the_next_tick() {
+        let scratch = tempfile::tempdir().unwrap();
+        let directory = StateDir::open(scratch.path().join("state")).unwrap();
+        // A broker that says nothing wakes nobody.
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address =
+            BrokerAddress::Tcp { host: "127.0.0.1".into(), port: listener.local_addr().unwrap().port(), tls: false };
+        let identity = directory.identity().unwrap();
+        let (store, loaded) = Store::open(&directory, None).unwrap();
+        let settings = Settings {
+            broker: BrokerOptions::new(address, "p"),
+            trust: Trust::new(TrustMode::Strict, identity.public().id(), KnownPeers::default(), Vec::new()),
+            identity,
+            engine: Config { tick_ms: 3_600_000, ..Config::new("p".parse().unwrap()) },
+            peers: directory.known_peers(),
+            store,
+            loaded,
+            when_full: WhenFull::Wait,
+        };
+        let mut publisher = Publisher::start(settings).await.unwrap();
+        publisher.read_again_at = Some(Instant::now() + READ_AGAIN);
+        assert!(tokio::time::timeout(READ_AGAIN + Duration::from_secs(1), publisher.next()).await.is_err());
+        assert_eq!(publisher.read_again_at, None);
     }
 }

@@ -50,7 +50,7 @@ fn temporary_name(path: &Path) -> Result<PathBuf, StateError> {
     Ok(path.with_file_name(format!(".{name}.{random:016x}{SUFFIX}")))
 }
 
-fn parent(path: &Path) -> &Path {
+pub(super) fn parent(path: &Path) -> &Path {
     path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."))
 }
 

@@ -7,6 +7,8 @@ mod identity;
 mod key;
 mod peers;
 mod store;
+#[cfg_attr(not(target_os = "linux"), path = "unwatched.rs")]
+mod watch;
 
 pub use directory::StateDir;
 pub use error::{IdentityProblem, KeyProblem, StateError, StateErrorKind};

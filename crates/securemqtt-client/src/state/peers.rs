@@ -1,6 +1,7 @@
-//! The known_peers file: read as a whole, edited under a lock, replaced as a whole.
+//! The known_peers file: read as a whole, edited under a lock, replaced as a whole; a running program watches it.
 
 use std::fs::{self, File, OpenOptions};
+use std::future::pending;
 use std::io;
 use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _, PermissionsExt as _};
 use std::path::{Path, PathBuf};
@@ -10,9 +11,13 @@ use securemqtt_core::peers::KnownPeers;
 
 use super::atomic;
 use super::error::StateError;
+use super::watch::Watch;
 
-/// How soon a running program notices an edit by hand, without being told: it wakes up for that alone. The `peers` commands
-/// tell it at once, and so does HUP.
+/// How soon after it was changed the file is read: an editor may take it away before it puts the new one there, which must
+/// not count as no peers at all.
+const SETTLE: Duration = Duration::from_millis(200);
+/// How soon an edit by hand is noticed where the file cannot be watched: a program wakes up for that alone. The `peers`
+/// commands tell it at once, and so does HUP.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 
 /// A known_peers file. A running program and a command that edits it may share it.
@@ -20,7 +25,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(10);
 pub struct PeersFile {
     path: PathBuf,
     seen: Option<Stamp>,
-    next_look: Instant,
+    watch: Option<Watch>,
+    next_look: Option<Instant>,
 }
 
 /// Changes whenever the file is replaced or written to, or its mode is changed.
@@ -29,7 +35,7 @@ type Stamp = (u64, u64, i64, i64);
 impl PeersFile {
     /// The file at `path`, which need not exist yet.
     pub fn new(path: impl Into<PathBuf>) -> Self {
-        Self { path: path.into(), seen: None, next_look: Instant::now() }
+        Self { path: path.into(), seen: None, watch: None, next_look: None }
     }
 
     /// The file.
@@ -53,9 +59,44 @@ impl PeersFile {
         Ok(peers)
     }
 
+    /// Begins to watch the file, for [`PeersFile::load_if_changed`]. Needs a tokio runtime.
+    pub(crate) fn watch(&mut self) {
+        match Watch::start(&self.path) {
+            Ok(watch) => self.watch = Some(watch),
+            Err(error) => self.unwatched(&error),
+        }
+        // What happened since it was read last nobody has told.
+        if self.stamp() != self.seen {
+            self.next_look = Some(Instant::now());
+        }
+    }
+
+    /// Waits until something has happened to the file: it is looked at soon. Safe to be cancelled.
+    pub(crate) async fn touched(&mut self) {
+        let Some(watch) = &mut self.watch else { return pending().await };
+        match watch.changed().await {
+            Ok(()) => {
+                let soon = Instant::now() + SETTLE;
+                self.next_look = Some(self.next_look.map_or(soon, |look| look.min(soon)));
+            }
+            Err(error) => self.unwatched(&error),
+        }
+    }
+
+    fn unwatched(&mut self, why: &io::Error) {
+        tracing::debug!(file = %self.path.display(), %why, "not watched: it is looked at every {LOOK_EVERY:?}");
+        self.watch = None;
+        self.next_look = Some(Instant::now() + LOOK_EVERY);
+    }
+
     /// When [`PeersFile::load_if_changed`] is next due.
-    pub fn next_look(&self) -> Instant {
+    pub(crate) fn next_look(&self) -> Option<Instant> {
         self.next_look
+    }
+
+    /// Whether it is due.
+    pub(crate) fn is_due(&self, now: Instant) -> bool {
+        self.next_look.is_some_and(|look| look <= now)
     }
 
     /// Reads it again if it changed since the last time. What is wrong with it is told once for each change.
@@ -63,7 +104,11 @@ impl PeersFile {
     /// # Errors
     /// As [`PeersFile::load`].
     pub fn load_if_changed(&mut self) -> Result<Option<KnownPeers>, StateError> {
-        self.next_look = Instant::now() + LOOK_EVERY;
+        // Before it is read: what is written afterwards is told.
+        if let Some(Err(error)) = self.watch.as_mut().map(Watch::follow) {
+            self.unwatched(&error);
+        }
+        self.next_look = if self.watch.is_some() { None } else { Some(Instant::now() + LOOK_EVERY) };
         let stamp = self.stamp();
         if stamp == self.seen {
             return Ok(None);
@@ -158,6 +203,54 @@ mod tests {
         let told = other.load_if_changed().unwrap().unwrap();
         assert!(told.by_name(&"pump".parse().unwrap()).unwrap().revoked);
         assert!(other.load_if_changed().unwrap().is_none());
+    }
+
+    #[tokio::test]
+    async fn a_watched_file_is_read_soon_after_a_change_and_not_in_the_middle_of_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("known_peers");
+        let mut file = PeersFile::new(&path);
+        file.watch();
+        assert_eq!(file.next_look(), None);
+        let mut known = KnownPeers::default();
+        for (round, name) in ["pump", "valve", "gauge"].into_iter().enumerate() {
+            known.add(peer(name, u8::try_from(round + 1).unwrap())).unwrap();
+            if round > 0 {
+                fs::remove_file(&path).unwrap();
+            }
+            if round < 2 {
+                fs::write(&path, "").unwrap();
+            }
+            tokio::time::timeout(LOOK_EVERY / 2, file.touched()).await.unwrap();
+            let look = file.next_look().unwrap();
+            assert!(look > Instant::now() && look <= Instant::now() + SETTLE);
+            atomic::write(&path, known.to_string().as_bytes()).unwrap();
+            tokio::time::sleep_until(look.into()).await;
+            assert_eq!(file.load_if_changed().unwrap().unwrap().iter().count(), round + 1);
+            assert_eq!(file.next_look(), None);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_was_changed_before_it_was_watched_is_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("known_peers");
+        let (mut one, mut other) = (PeersFile::new(&path), PeersFile::new(&path));
+        one.load().unwrap();
+        other.edit(|peers| peers.add(peer("pump", 1))).unwrap().unwrap();
+        one.watch();
+        assert!(one.is_due(Instant::now()));
+    }
+
+    #[tokio::test]
+    async fn a_file_that_cannot_be_watched_is_looked_at_by_the_clock() {
+        let mut file = PeersFile::new("/nowhere/known_peers");
+        for _ in 0..2 {
+            file.watch();
+            let look = file.next_look().unwrap();
+            assert!(look > Instant::now() && look <= Instant::now() + LOOK_EVERY);
+            file.load_if_changed().unwrap();
+        }
     }
 
     #[test]

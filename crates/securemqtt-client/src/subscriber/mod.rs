@@ -144,7 +144,8 @@ impl Subscriber {
     /// If the broker's options cannot work.
     pub fn start(settings: Settings) -> Result<Self, ClientError> {
         let (clock, mut rng) = (Clock::start(), rng());
-        let Settings { identity, trust, engine: config, store, loaded, cursor, .. } = settings;
+        let Settings { identity, trust, engine: config, mut peers, store, loaded, cursor, .. } = settings;
+        peers.watch();
         let engine = Engine::restore(identity, trust, config, &loaded.records, clock.now(), &mut rng)
             .map_err(|error| store.damaged(&error))?;
         let first = store.submit(Batch { clean: Some(false), cursor, ..Batch::default() });
@@ -157,7 +158,7 @@ impl Subscriber {
             rng,
             qos: settings.qos,
             times: settings.times,
-            peers: settings.peers,
+            peers,
             out: Output::default(),
             told: VecDeque::new(),
             parked: Parked::default(),
@@ -200,11 +201,13 @@ impl Subscriber {
                 continue;
             }
             self.moment_left = 0;
-            let due = self.clock.instant(self.engine.next_poll_ms()).min(self.peers.next_look());
+            let due = self.clock.instant(self.engine.next_poll_ms());
+            let due = self.peers.next_look().map_or(due, |look| look.min(due));
             let due = self.store_by.filter(|_| self.may_store()).map_or(due, |moment| moment.min(due));
             tokio::select! {
                 biased;
                 event = self.store.event() => self.stored(event),
+                () = self.peers.touched() => {}
                 wake = self.pump.wake(due) => {
                     let wake = wake?;
                     self.take(wake)?;
@@ -287,7 +290,7 @@ impl Subscriber {
     /// What is due by the clock. Called for every message too: under load there is always another one, and what is due
     /// must not wait for a pause. It costs two comparisons while nothing is due.
     fn tend(&mut self, moment: Moment) {
-        if moment.instant >= self.peers.next_look() {
+        if self.peers.is_due(moment.instant) {
             // Somebody may have edited it, to revoke a peer for example.
             let loaded = self.peers.load_if_changed();
             self.take_known(loaded);

@@ -61,7 +61,7 @@ impl Subscriber {
     pub(super) fn begin_checks(&mut self) {
         self.started = self.sctr;
         for (id, peer) in self.peers.iter_mut().filter(|(_, peer)| peer.session.is_some()) {
-            peer.check = Some(Check::new());
+            peer.check = Some(Box::new(Check::new()));
             self.held.insert(*id);
         }
     }
@@ -172,6 +172,6 @@ impl Subscriber {
     }
 
     pub(super) fn runs_of(&self, id: PeerId) -> HashSet<[u8; 5]> {
-        self.peers.get(&id).map(|peer| peer.runs.values().copied().collect()).unwrap_or_default()
+        self.peers.get(&id).map(|peer| peer.runs.numbers().collect()).unwrap_or_default()
     }
 }

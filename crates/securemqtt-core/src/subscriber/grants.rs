@@ -177,7 +177,7 @@ impl Subscriber {
         peer.request_ms = None;
         let session = Session::new(&granted.session, now, rng);
         let first = peer.session.is_none();
-        peer.previous = peer.session.replace(session);
+        peer.previous = peer.session.replace(session).map(Box::new);
         // The handshake has told what there was to tell.
         self.end_check(id, now, out);
         let Some(peer) = self.peers.get_mut(&id) else { return };

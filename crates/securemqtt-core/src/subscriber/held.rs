@@ -5,10 +5,11 @@ use std::collections::HashMap;
 use super::streams::HeldStream;
 use crate::identity::PeerId;
 
-/// The streams by publisher and number, each at a place that a run remembers: no frame looks for its stream.
+/// The streams by publisher and number, each at a place that a run remembers: no frame looks for its stream. Each has its own
+/// room, since a list of them would keep as much again empty.
 #[derive(Debug, Default)]
 pub(super) struct HeldStreams {
-    all: Vec<Option<HeldStream>>,
+    all: Vec<Option<Box<HeldStream>>>,
     places: HashMap<(PeerId, u32), usize>,
     free: Vec<usize>,
 }
@@ -23,11 +24,11 @@ impl HeldStreams {
     }
 
     pub(super) fn get(&self, id: PeerId, stream: u32) -> Option<&HeldStream> {
-        self.all.get(*self.places.get(&(id, stream))?)?.as_ref()
+        self.all.get(*self.places.get(&(id, stream))?)?.as_deref()
     }
 
     pub(super) fn get_mut(&mut self, id: PeerId, stream: u32) -> Option<&mut HeldStream> {
-        self.all.get_mut(*self.places.get(&(id, stream))?)?.as_mut()
+        self.all.get_mut(*self.places.get(&(id, stream))?)?.as_deref_mut()
     }
 
     /// The stream at a place; where another one is there by now, it is looked up, and its place noted.
@@ -36,21 +37,22 @@ impl HeldStreams {
         if !self.all.get(*place).is_some_and(|held| held.as_ref().is_some_and(|held| held.is(id, stream))) {
             *place = *self.places.get(&(id, stream))?;
         }
-        self.all.get_mut(*place)?.as_mut()
+        self.all.get_mut(*place)?.as_deref_mut()
     }
 
     pub(super) fn insert(&mut self, id: PeerId, stream: u32, held: HeldStream) {
         self.remove(id, stream);
+        let held = Some(Box::new(held));
         let place = self.free.pop().unwrap_or(self.all.len());
         if place == self.all.len() {
-            self.all.push(Some(held));
+            self.all.push(held);
         } else {
-            self.all[place] = Some(held);
+            self.all[place] = held;
         }
         self.places.insert((id, stream), place);
     }
 
-    pub(super) fn remove(&mut self, id: PeerId, stream: u32) -> Option<HeldStream> {
+    pub(super) fn remove(&mut self, id: PeerId, stream: u32) -> Option<Box<HeldStream>> {
         let place = self.places.remove(&(id, stream))?;
         self.free.push(place);
         self.all.get_mut(place)?.take()

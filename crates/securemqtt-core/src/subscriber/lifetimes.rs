@@ -58,7 +58,7 @@ impl Subscriber {
             && (is_own || peer.runs.len() < OLDER_RUNS || !self.is_owed(id, positions, is_own, now))
             && self.find_run(id, positions.run).is_none()
             && !self.is_closed(id, positions.run)
-            && stream.closed.len() + peer.runs.values().filter(|number| of_stream(number)).count() < MAX_OF_STREAM
+            && stream.closed.len() + peer.runs.numbers().filter(of_stream).count() < MAX_OF_STREAM
     }
 
     /// Opens the run at a place of a tick's list, if it is new.
@@ -82,11 +82,10 @@ impl Subscriber {
     /// Makes a place for a run before another one, or behind all.
     fn make_place(&mut self, id: PeerId, before: Option<u64>) -> u64 {
         let Some(peer) = self.peers.get_mut(&id) else { return 0 };
-        let place = before.unwrap_or_else(|| peer.runs.last_key_value().map_or(0, |(last, _)| last + 1));
-        for (order, number) in peer.runs.split_off(&place) {
-            peer.runs.insert(order + 1, number);
+        let place = before.unwrap_or_else(|| peer.runs.next_place());
+        for (order, number) in peer.runs.make_place(place) {
             if let Some(run) = run_mut(&mut self.runs, id, number) {
-                run.order = order + 1;
+                run.order = order;
             }
         }
         place
@@ -95,8 +94,8 @@ impl Subscriber {
     /// Every run of a publisher but the last is followed by another one.
     pub(super) fn note_followed(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get(&id) else { return };
-        for number in peer.runs.values().rev().skip(1) {
-            if let Some(run) = run_mut(&mut self.runs, id, *number) {
+        for number in peer.runs.numbers().rev().skip(1) {
+            if let Some(run) = run_mut(&mut self.runs, id, number) {
                 run.followed = true;
             }
         }
@@ -105,7 +104,7 @@ impl Subscriber {
     /// Whether readings of a later run of a publisher were accepted on a topic.
     pub(super) fn is_overtaken(&self, id: PeerId, order: u64, topic: &str) -> bool {
         let Some(peer) = self.peers.get(&id) else { return false };
-        let mut later = peer.runs.range(order + 1..).filter_map(|(_, number)| self.find_run(id, *number));
+        let mut later = peer.runs.numbers_from(order + 1).filter_map(|number| self.find_run(id, number));
         later.any(|run| run.topics.get(topic).is_some_and(|state| state.window.end() > 0))
     }
 
@@ -138,7 +137,7 @@ impl Subscriber {
 
     /// The open run at a place in the order.
     pub(super) fn run_at(&self, id: PeerId, order: u64) -> Option<([u8; 5], &Run)> {
-        let number = *self.peers.get(&id)?.runs.get(&order)?;
+        let number = self.peers.get(&id)?.runs.at(order)?;
         Some((number, self.find_run(id, number)?))
     }
 
@@ -154,7 +153,7 @@ impl Subscriber {
     pub(super) fn close_runs(&mut self, id: PeerId, current: [u8; 5], now: Now, out: &mut Output) {
         while let Some(peer) = self.peers.get(&id).filter(|peer| peer.runs.len() > KEPT_RUNS) {
             let too_many = peer.runs.len() > MAX_RUNS;
-            let orders = peer.runs.keys().copied();
+            let orders = peer.runs.places();
             let open: Vec<([u8; 5], &Run)> =
                 orders.filter_map(|order| self.run_at(id, order)).filter(|(number, _)| *number != current).collect();
             let over = || open.iter().filter(|(_, run)| run.finished);
@@ -174,8 +173,8 @@ impl Subscriber {
     /// Generations are kept as long as something of their stream is missing.
     pub(super) fn settle_streams(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get(&id) else { return };
-        let open = peer.runs.keys().filter_map(|order| self.run_at(id, *order));
-        let lacking: Vec<u32> = open.filter(|(_, run)| !self.is_complete(run)).map(|(_, run)| run.stream).collect();
+        let open = peer.runs.numbers().filter_map(|number| self.find_run(id, number));
+        let lacking: Vec<u32> = open.filter(|run| !self.is_complete(run)).map(|run| run.stream).collect();
         for stream in &peer.streams {
             if let Some(held) = self.streams.get_mut(id, *stream) {
                 held.settle(lacking.contains(stream));
@@ -199,14 +198,16 @@ impl Subscriber {
 
     /// Forgets a run.
     fn drop_run(&mut self, id: PeerId, order: u64) {
-        let Some(number) = self.peers.get_mut(&id).and_then(|peer| peer.runs.remove(&order)) else { return };
+        let Some(number) = self.peers.get_mut(&id).and_then(|peer| peer.runs.remove(order)) else { return };
         self.touch(id);
-        self.runs.remove(id, number);
+        if let Some(run) = self.runs.remove(id, number) {
+            self.dirty.dead_run(id, number, &run);
+        }
     }
 
     /// Forgets a stream and its runs, and tells what will not come any more.
     pub(super) fn give_up_stream(&mut self, id: PeerId, stream: u32, now: Now, out: &mut Output) {
-        let runs = self.peers.get(&id).map(|peer| peer.runs.values().copied().collect::<Vec<_>>()).unwrap_or_default();
+        let runs = self.peers.get(&id).map(|peer| peer.runs.numbers().collect::<Vec<_>>()).unwrap_or_default();
         for number in runs {
             if self.find_run(id, number).is_some_and(|run| run.stream == stream) {
                 self.give_up_run(id, number, now, out);
@@ -219,7 +220,7 @@ impl Subscriber {
     pub(super) fn drop_stream(&mut self, id: PeerId, stream: u32) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.streams.retain(|held| *held != stream);
-        let orders: Vec<u64> = peer.runs.keys().copied().collect();
+        let orders: Vec<u64> = peer.runs.places().collect();
         for order in orders {
             if self.run_at(id, order).is_some_and(|(_, run)| run.stream == stream) {
                 self.drop_run(id, order);
@@ -227,6 +228,7 @@ impl Subscriber {
         }
         self.touch(id);
         let Some(dropped) = self.streams.remove(id, stream) else { return };
+        self.dirty.dead_stream(id, stream);
         for number in dropped.closed {
             match self.closed.get_mut(&number) {
                 Some(count) if *count > 1 => *count -= 1,

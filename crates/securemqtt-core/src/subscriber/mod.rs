@@ -17,6 +17,7 @@ mod known;
 mod lifetimes;
 mod limits;
 mod open;
+mod order;
 mod parking;
 mod peer;
 mod pulse;

@@ -1,10 +1,11 @@
 //! What a subscriber remembers of one publisher: its hello, the handshakes under way, the session.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 
 use rand_core::CryptoRng;
 
 use super::checks::Check;
+use super::order::OpenRuns;
 use super::pulse::Pulse;
 use super::repair::Repair;
 use super::reports::Answer;
@@ -38,7 +39,7 @@ pub(super) struct Peer {
     pub(super) attempts: VecDeque<Attempt>,
     pub(super) session: Option<Session>,
     /// The session before, until the new one is complete.
-    pub(super) previous: Option<Session>,
+    pub(super) previous: Option<Box<Session>>,
     /// A GRANT that waits for a person's decision.
     pub(super) undecided: Option<Box<Granted>>,
     /// When to make a new handshake.
@@ -56,13 +57,13 @@ pub(super) struct Peer {
     /// Its streams that are held, oldest first.
     pub(super) streams: Vec<u32>,
     /// Its runs that are open, in the order in which they were opened.
-    pub(super) runs: BTreeMap<u64, [u8; 5]>,
+    pub(super) runs: OpenRuns,
     /// What is wanted again of it.
     pub(super) repair: Repair,
     /// What its ticks have asked us.
     pub(super) answer: Answer,
     /// Whether it has yet to tell us what it remembers of us.
-    pub(super) check: Option<Check>,
+    pub(super) check: Option<Box<Check>>,
     /// When our counter is shown to it next.
     pub(super) mark: Option<Mark>,
     /// The highest of our counters that this process has sent it, or that it has told us.
@@ -98,7 +99,7 @@ impl Peer {
             strays: TokenBucket::per_minute(3, 6),
             pulse: Pulse::default(),
             streams: Vec::new(),
-            runs: BTreeMap::new(),
+            runs: OpenRuns::default(),
             repair: Repair::default(),
             answer: Answer::default(),
             check: None,
@@ -152,9 +153,9 @@ impl Peer {
 
     /// When something is next due for this publisher. Nothing is sent while its frames wait, but for the probe.
     pub(super) fn due_ms(&self) -> u64 {
-        let check = self.check.as_ref().map_or(u64::MAX, Check::due_ms);
+        let check = self.check.as_ref().map_or(u64::MAX, |check| check.due_ms());
         let silence = self.pulse.silent_at().unwrap_or(u64::MAX);
-        if self.check.as_ref().is_some_and(Check::is_holding) {
+        if self.check.as_ref().is_some_and(|check| check.is_holding()) {
             return check.min(silence);
         }
         let session = self.session.as_ref();
@@ -192,12 +193,12 @@ impl Peer {
 
     /// The session that reports go out under: one that the publisher has confirmed.
     pub(super) fn reporting(&self) -> Option<&Session> {
-        let sessions = [self.session.as_ref(), self.previous.as_ref()].into_iter().flatten();
+        let sessions = [self.session.as_ref(), self.previous.as_deref()].into_iter().flatten();
         sessions.into_iter().find(|session| session.confirm.is_none())
     }
 
     /// The session, current or previous, with this id.
     pub(super) fn session_mut(&mut self, sid: [u8; 8]) -> Option<&mut Session> {
-        [self.session.as_mut(), self.previous.as_mut()].into_iter().flatten().find(|session| session.sid == sid)
+        [self.session.as_mut(), self.previous.as_deref_mut()].into_iter().flatten().find(|session| session.sid == sid)
     }
 }

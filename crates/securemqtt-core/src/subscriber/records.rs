@@ -34,7 +34,7 @@ pub(super) fn encode_peer(peer: &Peer) -> Vec<u8> {
     out.push(version_of(Table::Peer));
     push_bytes(&mut out, &peer.hello_bytes);
     push_bytes(&mut out, peer.name.as_str().as_bytes());
-    let sessions: Vec<&Session> = peer.session.iter().chain(&peer.previous).collect();
+    let sessions: Vec<&Session> = peer.session.iter().chain(peer.previous.as_deref()).collect();
     out.push(u8::try_from(sessions.len()).unwrap_or(0));
     for session in sessions {
         out.extend_from_slice(&session.sid);
@@ -127,7 +127,7 @@ pub(super) fn read_peer<R: CryptoRng + ?Sized>(
     if sessions.is_empty() || sessions.len() > 2 {
         return Err(WireError::Range);
     }
-    peer.previous = if sessions.len() == 2 { sessions.pop() } else { None };
+    peer.previous = if sessions.len() == 2 { sessions.pop().map(Box::new) } else { None };
     peer.session = sessions.pop();
     Ok(peer)
 }

@@ -1,6 +1,6 @@
 //! Repair: what is missing of a publisher is asked for again, a bounded part at a time.
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Bound;
 
 use rand_core::CryptoRng;
@@ -34,9 +34,9 @@ pub(super) struct Repair {
     /// Topics of which something is wanted, or was.
     wanted: BTreeSet<Place>,
     /// The next round goes on behind this one.
-    cursor: Option<Place>,
+    cursor: Option<Box<Place>>,
     /// What was asked for and has not come.
-    asked: HashMap<Place, RangeSet>,
+    asked: BTreeMap<Place, RangeSet>,
     outstanding: u64,
     /// Whether anything has come since it was asked for.
     progress: bool,
@@ -78,8 +78,9 @@ impl Repair {
 
     /// The topics of the next round, from behind the last one that was asked about.
     fn round(&self) -> Vec<Place> {
-        let behind = self.cursor.clone().map_or(Bound::Unbounded, Bound::Excluded);
-        let upto = self.cursor.clone().map_or(Bound::Excluded(([0; 5], String::new())), Bound::Included);
+        let cursor = self.cursor.as_deref();
+        let behind = cursor.map_or(Bound::Unbounded, |place| Bound::Excluded(place.clone()));
+        let upto = cursor.map_or(Bound::Excluded(([0; 5], String::new())), |place| Bound::Included(place.clone()));
         let first = self.wanted.range((behind, Bound::Unbounded));
         first.chain(self.wanted.range((Bound::Unbounded, upto))).take(MAX_TOPICS).cloned().collect()
     }
@@ -133,7 +134,8 @@ impl Subscriber {
             peer.repair.due_ms = Some(now.mono_ms + 20 + u64::from(rng.next_u32()) % LATER_MS);
             return;
         }
-        peer.repair.cursor = entries[..sent].last().and_then(|entry| Some((entry.report.run, entry.topic.clone()?)));
+        let last = entries[..sent].last().and_then(|entry| Some((entry.report.run, entry.topic.clone()?)));
+        peer.repair.cursor = last.map(Box::new);
         peer.repair.note_asked(&entries[..sent]);
         peer.repair.wait(now.mono_ms, rng);
     }

@@ -2,7 +2,6 @@
 
 use rand_core::CryptoRng;
 
-use super::checks::Check;
 use super::{Event, Output, Reject, Subscriber};
 use crate::Now;
 use crate::identity::PeerId;
@@ -26,7 +25,7 @@ impl Subscriber {
         }
         self.tend_check(id, now, rng, out);
         let Some(peer) = self.peers.get_mut(&id) else { return };
-        if peer.check.as_ref().is_some_and(Check::is_holding) {
+        if peer.check.as_ref().is_some_and(|check| check.is_holding()) {
             return;
         }
         let request_due = peer.request_ms.is_some_and(|at| at <= now.mono_ms);

@@ -39,7 +39,10 @@ impl Subscriber {
         }
         orders.sort_unstable();
         for (_, (id, stream)) in orders {
-            subscriber.peers.get_mut(&id).into_iter().for_each(|peer| peer.streams.push(stream));
+            match subscriber.peers.get_mut(&id) {
+                Some(peer) => peer.streams.push(stream),
+                None => subscriber.dirty.dead_stream(id, stream),
+            }
         }
         let ids: Vec<PeerId> = subscriber.peers.keys().copied().collect();
         for id in ids {
@@ -75,7 +78,6 @@ impl Subscriber {
             return self.parking.restore(key.u64()?, &mut reader);
         }
         let id = PeerId::from_bytes(key.array()?);
-        self.dirty.stored.insert((record.table, record.key.clone()));
         match record.table {
             Table::Peer => self.peers.insert(id, Box::new(read_peer(&mut reader, now, rng)?)).map_or((), drop),
             Table::Stream => {
@@ -109,7 +111,9 @@ impl Subscriber {
         now: Now,
         rng: &mut R,
     ) {
-        let Some(run) = run_mut(&mut self.runs, id, number) else { return };
+        let Some(run) = run_mut(&mut self.runs, id, number) else {
+            return self.dirty.dead_topic(id, number, &state);
+        };
         let key = (id, number, Arc::clone(&state.name));
         let gap_ms = state.has_untold(state.announced).then_some(now.mono_ms + GRACE_MS);
         state.gap = gap_ms.map(|at_ms| (at_ms, state.announced));
@@ -127,9 +131,11 @@ impl Subscriber {
 
     /// A run of which there was a record; one of a publisher that is not stored is left out.
     fn take_up_run(&mut self, id: PeerId, number: [u8; 5], mut run: Run) {
-        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(peer) = self.peers.get_mut(&id) else {
+            return self.dirty.dead_run(id, number, &run);
+        };
         // Records of an earlier version have no order.
-        while peer.runs.contains_key(&run.order) {
+        while peer.runs.at(run.order).is_some() {
             run.order += 1;
         }
         peer.runs.insert(run.order, number);

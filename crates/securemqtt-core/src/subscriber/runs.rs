@@ -92,11 +92,13 @@ impl Runs {
         }
     }
 
-    /// Forgets a publisher's run of a number.
-    pub(super) fn remove(&mut self, id: PeerId, number: [u8; 5]) {
-        let Some(place) = self.place(number) else { return };
-        let Some(claims) = self.all.get_mut(place) else { return };
-        *claims = std::mem::take(claims).into_iter().filter(|run| run.publisher != id).collect();
+    /// Takes out a publisher's run of a number.
+    pub(super) fn remove(&mut self, id: PeerId, number: [u8; 5]) -> Option<Run> {
+        let place = self.place(number)?;
+        let claims = self.all.get_mut(place)?;
+        let (mut gone, others): (Vec<Run>, Vec<Run>) =
+            std::mem::take(claims).into_iter().partition(|run| run.publisher == id);
+        *claims = others.into_boxed_slice();
         if claims.is_empty() {
             self.places.remove(&number);
             self.all.swap_remove(place);
@@ -104,6 +106,7 @@ impl Runs {
             let moved = self.all.get(place).and_then(|claims| claims.first());
             self.places.extend(moved.map(|run| (run.number, place)));
         }
+        gone.pop()
     }
 }
 

@@ -8,6 +8,7 @@ use zeroize::Zeroizing;
 use super::Subscriber;
 use super::gaps::TopicKey;
 use super::records::{encode_peer, encode_run, encode_stream, encode_topic, version_of};
+use super::runs::Run;
 use super::topics::TopicState;
 use crate::identity::PeerId;
 use crate::record::{Change, Table};
@@ -21,8 +22,8 @@ pub(super) struct Dirty {
     pub(super) publishers: BTreeSet<PeerId>,
     /// Topics, each once: [`TopicState::dirty`] is set.
     pub(super) topics: Vec<TopicKey>,
-    /// Keys that are stored, by table; each begins with the publisher's id.
-    pub(super) stored: BTreeSet<(Table, Vec<u8>)>,
+    /// Records whose object is gone: they may be stored.
+    dead: Vec<(Table, Vec<u8>)>,
 }
 
 impl Subscriber {
@@ -34,7 +35,9 @@ impl Subscriber {
 
     /// What has changed since the last call, to be stored in one transaction.
     pub fn take_changes(&mut self) -> Vec<Change> {
-        let mut changes = Vec::new();
+        // First, since a key may have come again.
+        let dead = std::mem::take(&mut self.dirty.dead).into_iter();
+        let mut changes: Vec<Change> = dead.map(|(table, key)| Change { table, key, value: None }).collect();
         if std::mem::take(&mut self.dirty.counter) {
             changes.push(put(
                 Table::Counter,
@@ -49,50 +52,27 @@ impl Subscriber {
             let run = super::runs::run_mut(&mut self.runs, id, number);
             let Some(state) = run.and_then(|run| run.topics.get_mut(&topic)) else { continue };
             state.dirty = false;
-            let key = topic_key(id, number, &topic);
-            changes.push(put(Table::Topic, key.clone(), encode_topic(state)));
-            self.dirty.stored.insert((Table::Topic, key));
+            changes.push(put(Table::Topic, topic_key(id, number, &topic), encode_topic(state)));
         }
         changes.extend(self.parking.take_changes());
         changes
     }
 
-    /// Everything of one publisher but its topics; what is gone in memory is removed.
-    fn store_publisher(&mut self, id: PeerId, changes: &mut Vec<Change>) {
-        let mut live = BTreeSet::new();
-        let mut keep = |table, key: Vec<u8>, value: Vec<u8>| {
-            live.insert((table, key.clone()));
-            changes.push(put(table, key, value));
+    /// Everything of one publisher but its topics. What is gone of it was noted when it went.
+    fn store_publisher(&self, id: PeerId, changes: &mut Vec<Change>) {
+        let Some(peer) = self.peers.get(&id).filter(|peer| peer.session.is_some()) else {
+            // Its streams and runs went before.
+            changes.push(Change { table: Table::Peer, key: id.as_bytes().to_vec(), value: None });
+            return;
         };
-        if let Some(peer) = self.peers.get(&id).filter(|peer| peer.session.is_some()) {
-            keep(Table::Peer, id.as_bytes().to_vec(), encode_peer(peer));
-            for (order, number) in peer.streams.iter().enumerate() {
-                let Some(stream) = self.streams.get(id, *number) else { continue };
-                keep(Table::Stream, stream_key(id, *number), encode_stream(stream, order));
-            }
-            for (number, run) in peer.runs.keys().filter_map(|order| self.run_at(id, *order)) {
-                keep(Table::Run, run_key(id, number), encode_run(run));
-            }
+        changes.push(put(Table::Peer, id.as_bytes().to_vec(), encode_peer(peer)));
+        for (order, number) in peer.streams.iter().enumerate() {
+            let Some(stream) = self.streams.get(id, *number) else { continue };
+            changes.push(put(Table::Stream, stream_key(id, *number), encode_stream(stream, order)));
         }
-        self.remove_dead(id, &live, changes);
-        self.dirty.stored.extend(live);
-    }
-
-    fn remove_dead(&mut self, id: PeerId, live: &BTreeSet<(Table, Vec<u8>)>, changes: &mut Vec<Change>) {
-        for table in [Table::Peer, Table::Stream, Table::Run, Table::Topic] {
-            let from = (table, id.as_bytes().to_vec());
-            let of =
-                self.dirty.stored.range(from..).take_while(|(at, key)| *at == table && key.starts_with(id.as_bytes()));
-            // A topic lives as long as its run.
-            let is_live = |key: &Vec<u8>| match table {
-                Table::Topic => key.get(..21).is_some_and(|run| live.contains(&(Table::Run, run.to_vec()))),
-                _ => live.contains(&(table, key.clone())),
-            };
-            let dead: Vec<_> = of.filter(|(_, key)| !is_live(key)).cloned().collect();
-            for at in dead {
-                self.dirty.stored.remove(&at);
-                changes.push(Change { table: at.0, key: at.1, value: None });
-            }
+        for number in peer.runs.numbers() {
+            let Some(run) = self.find_run(id, number) else { continue };
+            changes.push(put(Table::Run, run_key(id, number), encode_run(run)));
         }
     }
 
@@ -103,6 +83,21 @@ impl Subscriber {
 }
 
 impl Dirty {
+    /// A stream is gone.
+    pub(super) fn dead_stream(&mut self, id: PeerId, stream: u32) {
+        self.dead.push((Table::Stream, stream_key(id, stream)));
+    }
+
+    /// A run is gone, with its topics.
+    pub(super) fn dead_run(&mut self, id: PeerId, number: [u8; 5], run: &Run) {
+        self.dead.push((Table::Run, run_key(id, number)));
+        run.topics.iter().for_each(|state| self.dead_topic(id, number, state));
+    }
+
+    pub(super) fn dead_topic(&mut self, id: PeerId, number: [u8; 5], state: &TopicState) {
+        self.dead.push((Table::Topic, topic_key(id, number, &state.name)));
+    }
+
     /// Marks a topic as changed.
     pub(super) fn topic(&mut self, id: PeerId, run: [u8; 5], state: &mut TopicState) {
         if state.note_change() {

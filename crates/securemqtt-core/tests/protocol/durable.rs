@@ -213,6 +213,27 @@ fn a_damaged_record_is_an_error_and_no_panic() {
     }
 }
 
+#[test]
+fn records_that_belong_to_nothing_are_removed() {
+    let whole: Vec<Record> = settled().subscribers[0].restorable();
+    let keys_of = |tables: &[Table]| -> Vec<(Table, Vec<u8>)> {
+        let of = whole.iter().filter(|record| tables.contains(&record.table));
+        of.map(|record| (record.table, record.key.clone())).collect()
+    };
+    for (gone, orphans) in
+        [(Table::Peer, &[Table::Stream, Table::Run, Table::Topic][..]), (Table::Run, &[Table::Topic])]
+    {
+        let rest: Vec<Record> = whole.iter().filter(|record| record.table != gone).cloned().collect();
+        let changes = restore(&rest).unwrap().take_changes();
+        let mut removed: Vec<_> = changes.into_iter().filter(|change| change.value.is_none()).collect();
+        removed.sort_by_key(|change| change.table);
+        let removed: Vec<_> = removed.into_iter().map(|change| (change.table, change.key)).collect();
+        assert_eq!(removed, keys_of(orphans), "without {gone:?}");
+        assert!(!removed.is_empty());
+    }
+    assert!(restore(&whole).unwrap().take_changes().iter().all(|change| change.value.is_some()));
+}
+
 fn restore(records: &[Record]) -> Result<Subscriber, securemqtt_core::record::RestoreError> {
     let identity = key(2);
     let trust = Trust::new(TrustMode::Strict, identity.public().id(), known(&[("pub", &key(1))]), Vec::new());

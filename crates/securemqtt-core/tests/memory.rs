@@ -1,0 +1,136 @@
+//! What a publisher costs a subscriber, in bytes that stay on the heap: pinned, keyed, and with a reading read.
+#![allow(clippy::unwrap_used, reason = "tests")]
+
+use rand_chacha::ChaCha20Rng;
+use rand_core::SeedableRng as _;
+use securemqtt_core::identity::IdentityKey;
+use securemqtt_core::peers::{KnownPeers, Peer, PeerName};
+use securemqtt_core::trust::{Trust, TrustMode};
+use securemqtt_core::{Now, publisher, subscriber};
+
+#[global_allocator]
+static ALLOCATOR: dhat::Alloc = dhat::Alloc;
+
+const PUBLISHERS: usize = 1_000;
+/// Bounds, a little above what it is: 294, 1,926 and 2,575 bytes.
+const PINNED: usize = 310;
+const KEYED: usize = 2_000;
+const READ: usize = 2_620;
+/// From one to the next: faster, and handshakes are put off.
+const PACE_MS: u64 = 10;
+
+/// When this one comes.
+fn now(index: usize) -> Now {
+    let ms = u64::try_from(index).unwrap() * PACE_MS;
+    Now { mono_ms: 1_000 + ms, unix_ms: 1_800_000_000_000 + ms }
+}
+
+/// As subscribers have them, each of its own length.
+fn name(index: usize) -> PeerName {
+    format!("publisher-{index:04}").parse().unwrap()
+}
+
+fn topic(index: usize) -> String {
+    format!("plant/line-{}/sensor-{index:04}/vitals", index % 10)
+}
+
+fn key(index: usize) -> IdentityKey {
+    IdentityKey::generate(&mut ChaCha20Rng::seed_from_u64(u64::try_from(index).unwrap()))
+}
+
+fn live() -> usize {
+    dhat::HeapStats::get().curr_bytes
+}
+
+/// A subscriber that has pinned them all.
+fn subscriber(own: &IdentityKey) -> subscriber::Subscriber {
+    let line = |index| format!("{} {}\n", name(index), key(index).public().to_openssh());
+    let known = KnownPeers::parse(&(0..PUBLISHERS).map(line).collect::<String>()).unwrap();
+    let config = subscriber::Config {
+        name: "monitor".parse().unwrap(),
+        filters: vec!["#".to_owned()],
+        exclude: Vec::new(),
+        accept_rollback: false,
+    };
+    let trust = Trust::new(TrustMode::Strict, own.public().id(), known, Vec::new());
+    subscriber::Subscriber::new(own.clone(), trust, config)
+}
+
+/// What passes between them, and what each of them has to store.
+struct Wire {
+    rng: ChaCha20Rng,
+    out: subscriber::Output,
+    answers: publisher::Output,
+}
+
+impl Wire {
+    fn hears(&mut self, subscriber: &mut subscriber::Subscriber, topic: &str, payload: &[u8], now: Now) {
+        subscriber.handle(topic, payload, now, &mut self.rng, &mut self.out);
+        subscriber.take_changes();
+        self.out.subscribe.clear();
+        self.out.events.clear();
+    }
+
+    /// One publisher from its handshake to its first reading, which is not opened yet: its topic and frame.
+    fn introduce(&mut self, subscriber: &mut subscriber::Subscriber, own: &IdentityKey, index: usize) -> Vec<u8> {
+        let (identity, now) = (key(index), now(index));
+        let mut known = KnownPeers::default();
+        let (name, key) = ("monitor".parse().unwrap(), own.public().clone());
+        known.add(Peer { name, key, revoked: false, comment: None }).unwrap();
+        let trust = Trust::new(TrustMode::Strict, identity.public().id(), known, Vec::new());
+        let config = publisher::Config::new(self::name(index));
+        let mut publisher = publisher::Publisher::new(identity, trust, config, now, &mut self.rng);
+        publisher.connected(now, &mut self.answers);
+        while !self.answers.send.is_empty() {
+            for message in std::mem::take(&mut self.answers.send) {
+                self.hears(subscriber, &message.topic, &message.payload, now);
+            }
+            for message in std::mem::take(&mut self.out.send) {
+                publisher.handle(&message.topic, &message.payload, now, &mut self.rng, &mut self.answers);
+            }
+        }
+        self.answers = publisher::Output::default();
+        publisher.seal(&topic(index), br#"{"heart_rate": 83}"#).unwrap()
+    }
+}
+
+/// Bytes a publisher.
+fn each(bytes: usize) -> usize {
+    bytes / PUBLISHERS
+}
+
+#[test]
+fn a_publisher_costs_a_subscriber_so_many_bytes() {
+    let _profiler = dhat::Profiler::builder().testing().build();
+    let own = key(PUBLISHERS);
+    let mut wire = Wire {
+        rng: ChaCha20Rng::seed_from_u64(u64::MAX),
+        out: subscriber::Output::default(),
+        answers: publisher::Output::default(),
+    };
+    // What this test itself holds is there before anything is counted.
+    let mut frames: Vec<u8> = Vec::with_capacity(PUBLISHERS * 256);
+    let mut ends = Vec::with_capacity(PUBLISHERS);
+
+    let nothing = live();
+    let mut subscriber = subscriber(&own);
+    let pinned = each(live() - nothing);
+    for index in 0..PUBLISHERS {
+        frames.extend(wire.introduce(&mut subscriber, &own, index));
+        ends.push(frames.len());
+    }
+    assert_eq!(subscriber.keyed(), PUBLISHERS);
+    let keyed = each(live() - nothing);
+    let mut from = 0;
+    for (index, to) in ends.into_iter().enumerate() {
+        wire.hears(&mut subscriber, &topic(index), &frames[from..to], now(PUBLISHERS));
+        assert_eq!(wire.out.deliveries.drain(..).count(), 1);
+        from = to;
+    }
+    let read = each(live() - nothing);
+    // AWS-LC keeps its keys elsewhere, and in another size.
+    if cfg!(not(feature = "aws-lc-rs")) {
+        let all = [pinned, keyed, read];
+        assert!(pinned <= PINNED && keyed <= KEYED && read <= READ, "bytes pinned, keyed, with a reading: {all:?}");
+    }
+}
