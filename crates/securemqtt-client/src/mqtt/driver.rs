@@ -11,10 +11,12 @@ use tokio::time::timeout;
 use super::backoff::Backoff;
 use super::connection;
 use super::error::LinkError;
-use super::link::{Command, LinkEvent, Message, News, Shared};
+use super::events::{LinkEvent, Message, News};
+use super::link::Command;
 use super::live::{Ending, TAKE};
 use super::options::BrokerOptions;
 use super::outbox::{Outbox, Publish, Tally};
+use super::shared::Shared;
 use super::tls;
 
 /// A connection that lasted this long was a good one: the next failure starts the back-off anew.

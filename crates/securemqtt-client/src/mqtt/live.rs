@@ -13,7 +13,8 @@ use tracing::{debug, warn};
 use super::connection::{self, Limits, PacketId, Poller, Received, Report, Sender};
 use super::driver::{Driver, Flow, deliver};
 use super::error::LinkError;
-use super::link::{AckToken, Command, LinkEvent, MAX_QUEUED_BYTES, Message};
+use super::events::{AckToken, LinkEvent, MAX_QUEUED_BYTES, Message};
+use super::link::Command;
 use super::outbox::Publish;
 use super::window::Window;
 

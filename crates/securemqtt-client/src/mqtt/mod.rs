@@ -9,12 +9,14 @@ mod connection;
 mod cork;
 mod driver;
 mod error;
+mod events;
 mod link;
 mod live;
 mod moderated;
 mod options;
 mod outbox;
 mod secret;
+mod shared;
 #[cfg(test)]
 mod tests;
 mod tls;
@@ -24,7 +26,8 @@ mod v5;
 mod window;
 
 pub use error::{LinkError, LinkErrorKind};
-pub use link::{AckToken, Link, LinkEvent, LinkEvents, Message, Ticket};
+pub use events::{AckToken, LinkEvent, LinkEvents, Message};
+pub use link::{Link, Ticket};
 pub use options::{BrokerAddress, BrokerOptions, MqttVersion, RetryPolicy, TlsOptions};
 pub use secret::Password;
 pub use url::{BrokerUrl, UrlError};
