@@ -245,4 +245,20 @@ mod tests {
         ours.read_to_end(&mut got).await.unwrap();
         assert_eq!(got, b"last");
     }
+    #[tokio::test]
+    async fn a_tick_that_brings_too_much_is_the_last() {
+        let (mut ours, mut theirs) = pair().await;
+        for (len, stays) in [(TOO_MUCH, true), (TOO_MUCH + 1, false)] {
+            ours.poll_by_clock(1).unwrap();
+            theirs.write_all(&vec![0; len]).await.unwrap();
+            ours.read_exact(&mut vec![0; len]).await.unwrap();
+            let mut more = [0];
+            let mut more = ReadBuf::new(&mut more);
+            let read = std::future::poll_fn(|context| {
+                Poll::Ready(Pin::new(&mut ours).poll_read(context, &mut more).is_ready())
+            });
+            assert!(!read.await, "there is nothing more");
+            assert_eq!(is_polled(&ours), stays, "{len} bytes");
+        }
+    }
 }
