@@ -84,6 +84,16 @@ pub struct Change {
     pub value: Option<Zeroizing<Vec<u8>>>,
 }
 
+impl Change {
+    pub(crate) fn put(table: Table, key: Vec<u8>, value: Vec<u8>) -> Self {
+        Self { table, key, value: Some(Zeroizing::new(value)) }
+    }
+
+    pub(crate) fn remove(table: Table, key: Vec<u8>) -> Self {
+        Self { table, key, value: None }
+    }
+}
+
 // A record may hold secrets: its bytes are shown to nobody.
 impl fmt::Debug for Record {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -1,6 +1,5 @@
 //! A source on a thread of its own: files and stdin block, the connection must not.
 
-use std::collections::VecDeque;
 use std::io;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -33,9 +32,8 @@ impl Pace {
 #[derive(Debug)]
 pub struct Items {
     from: mpsc::Receiver<Outcome<Item>>,
-    at_hand: VecDeque<Outcome<Item>>,
-    /// To be used again.
-    taken: Vec<Outcome<Item>>,
+    /// The next one is the last.
+    at_hand: Vec<Outcome<Item>>,
 }
 
 impl Items {
@@ -43,26 +41,27 @@ impl Items {
     pub async fn next(&mut self) -> Option<Outcome<Item>> {
         if self.at_hand.is_empty() {
             // All that is there: the thread that reads is woken once for them, and not for each.
-            self.from.recv_many(&mut self.taken, AHEAD).await;
-            self.at_hand.extend(self.taken.drain(..));
+            self.from.recv_many(&mut self.at_hand, AHEAD).await;
+            self.at_hand.reverse();
         }
-        self.at_hand.pop_front()
+        self.at_hand.pop()
     }
 
     /// The next one of those that came with the last.
     pub fn at_hand(&mut self) -> Option<Outcome<Item>> {
-        self.at_hand.pop_front()
+        self.at_hand.pop()
     }
 }
 
-/// Starts reading. Dropping what comes of it ends the thread at its next reading. A thread of its own rather than tokio's: one that waits on a terminal must not hold up the end of the program.
+/// Starts reading. Dropping what comes of it ends the thread at its next reading. A thread of its own rather than tokio's: one
+/// that waits on a terminal must not hold up the end of the program.
 ///
 /// # Errors
 /// The system gives no thread.
 pub fn pump(source: Box<dyn Source>, pace: Pace) -> io::Result<Items> {
     let (to, from) = mpsc::channel(pace.ahead());
     thread::Builder::new().name("input".to_owned()).spawn(move || run(source, pace, &to))?;
-    Ok(Items { from, at_hand: VecDeque::new(), taken: Vec::new() })
+    Ok(Items { from, at_hand: Vec::new() })
 }
 
 fn run(mut source: Box<dyn Source>, pace: Pace, to: &mpsc::Sender<Outcome<Item>>) {

@@ -59,11 +59,10 @@ impl Moderated {
 
     /// The socket, watched by the runtime from now on.
     fn watched(&mut self) -> io::Result<Pin<&mut TcpStream>> {
-        if let Socket::Polled(_) = self.socket
-            && let Socket::Polled(polled) = std::mem::replace(&mut self.socket, Socket::Gone)
-        {
-            self.socket = Socket::Watched(TcpStream::from_std(polled.stream)?);
-        }
+        self.socket = match std::mem::replace(&mut self.socket, Socket::Gone) {
+            Socket::Polled(polled) => Socket::Watched(TcpStream::from_std(polled.stream)?),
+            socket => socket,
+        };
         match &mut self.socket {
             Socket::Watched(stream) => Ok(Pin::new(stream)),
             Socket::Polled(_) | Socket::Gone => Err(io::ErrorKind::NotConnected.into()),

@@ -69,7 +69,7 @@ impl Publisher {
         let mark = self.spool.acknowledged_below();
         if mark != self.dirty.mark {
             self.dirty.mark = mark;
-            changes.push(put(Table::Mark, Vec::new(), [&[VERSION][..], &mark.to_be_bytes()].concat()));
+            changes.push(Change::put(Table::Mark, Vec::new(), [&[VERSION][..], &mark.to_be_bytes()].concat()));
         }
         changes
     }
@@ -90,29 +90,28 @@ impl Publisher {
     fn store_runs(&mut self, changes: &mut Vec<Change>) {
         let run = self.sealer.run();
         if std::mem::take(&mut self.dirty.run) {
-            changes.push(put(Table::OwnRun, run.to_vec(), encode_run(self.stream(), self.order, self.is_exact)));
+            changes.push(Change::put(
+                Table::OwnRun,
+                run.to_vec(),
+                encode_run(self.stream(), self.order, self.is_exact),
+            ));
         }
         // Where frames are not spooled, what was sealed is known exactly at the end of the run only.
         if self.is_exact {
             for (topic, next) in self.sealer.take_moved() {
-                changes.push(put(Table::OwnTopic, topic_key(run, &topic), encode_topic(next)));
+                changes.push(Change::put(Table::OwnTopic, topic_key(run, &topic), encode_topic(next)));
             }
         }
         for (run, topic, next) in std::mem::take(&mut self.dirty.moved) {
-            changes.push(put(Table::OwnTopic, topic_key(run, &topic), encode_topic(next)));
+            changes.push(Change::put(Table::OwnTopic, topic_key(run, &topic), encode_topic(next)));
         }
         for gone in std::mem::take(&mut self.dirty.runs_gone) {
-            changes.push(Change { table: Table::OwnRun, key: gone.run.to_vec(), value: None });
+            changes.push(Change::remove(Table::OwnRun, gone.run.to_vec()));
             let key = |topic: &str| topic_key(gone.run, topic);
-            let topics =
-                gone.topics.iter().map(|topic| Change { table: Table::OwnTopic, key: key(&topic.topic), value: None });
+            let topics = gone.topics.iter().map(|topic| Change::remove(Table::OwnTopic, key(&topic.topic)));
             changes.extend(topics);
         }
     }
-}
-
-fn put(table: Table, key: Vec<u8>, value: Vec<u8>) -> Change {
-    Change { table, key, value: Some(Zeroizing::new(value)) }
 }
 
 fn topic_key(run: [u8; 5], topic: &str) -> Vec<u8> {

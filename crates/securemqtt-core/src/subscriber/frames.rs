@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use super::open::SealedFrame;
-use super::runs::run_mut;
 use super::topics::OpenedFrame;
 use super::{Output, Reject, Subscriber};
 use crate::Now;
@@ -71,7 +70,7 @@ impl Subscriber {
 
     /// A frame has come behind readings of a later run: that is told.
     fn note_overtaken(&mut self, id: PeerId, number: [u8; 5], topic: &str, opened: &mut OpenedFrame) {
-        let run = run_mut(&mut self.runs, id, number);
+        let run = self.runs.find_mut(id, number);
         let Some(state) = run.and_then(|run| run.topics.get_mut(topic)) else { return };
         state.note_overtaken(opened);
     }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use rand_core::CryptoRng;
 
-use super::runs::run_mut;
 use super::topics::{Told, count};
 use super::{Event, Output, Span, Subscriber};
 use crate::Now;
@@ -62,7 +61,7 @@ impl Subscriber {
         for key in std::mem::take(&mut self.gaps) {
             let (id, number, topic) = &key;
             let held = self.held.contains(id);
-            let run = run_mut(&mut self.runs, *id, *number);
+            let run = self.runs.find_mut(*id, *number);
             let Some(state) = run.and_then(|run| run.topics.get_mut(topic)) else { continue };
             if let Some((at, _)) = state.gap.as_mut().filter(|_| held) {
                 // What fills it may wait with the other frames.

@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::runs::{Run, run_mut};
+use super::runs::Run;
 use super::streams::Owed;
 use super::topics::{Told, TopicState};
 use super::{Output, Subscriber};
@@ -71,7 +71,7 @@ impl Subscriber {
         // A tick names the latest run first: those before it in the list are later ones.
         let later = tick.runs[..index].iter().filter_map(|run| self.find_run(id, run.run)).map(|run| run.order).min();
         let order = self.make_place(id, later);
-        self.runs.push(positions.run, Run::new(id, positions.stream, order));
+        self.runs.push(Run::new(id, positions.run, positions.stream, order));
         if let Some(peer) = self.peers.get_mut(&id) {
             peer.runs.insert(order, positions.run);
         }
@@ -84,7 +84,7 @@ impl Subscriber {
         let Some(peer) = self.peers.get_mut(&id) else { return 0 };
         let place = before.unwrap_or_else(|| peer.runs.next_place());
         for (order, number) in peer.runs.make_place(place) {
-            if let Some(run) = run_mut(&mut self.runs, id, number) {
+            if let Some(run) = self.runs.find_mut(id, number) {
                 run.order = order;
             }
         }
@@ -95,7 +95,7 @@ impl Subscriber {
     pub(super) fn note_followed(&mut self, id: PeerId) {
         let Some(peer) = self.peers.get(&id) else { return };
         for number in peer.runs.numbers().rev().skip(1) {
-            if let Some(run) = run_mut(&mut self.runs, id, number) {
+            if let Some(run) = self.runs.find_mut(id, number) {
                 run.followed = true;
             }
         }
@@ -188,7 +188,7 @@ impl Subscriber {
 
     /// Tells what will not come any more of a run that is about to be forgotten.
     fn give_up_run(&mut self, id: PeerId, number: [u8; 5], now: Now, out: &mut Output) {
-        let Some(run) = run_mut(&mut self.runs, id, number) else { return };
+        let Some(run) = self.runs.find_mut(id, number) else { return };
         let told = |state: &mut TopicState| (Arc::clone(&state.name), state.give_up_all());
         let all: Vec<(Arc<str>, Told)> = run.topics.iter_mut().map(told).filter(|(_, told)| !told.is_empty()).collect();
         for (topic, told) in all.into_iter().filter(|(topic, _)| self.wants(topic)).collect::<Vec<_>>() {
@@ -201,7 +201,7 @@ impl Subscriber {
         let Some(number) = self.peers.get_mut(&id).and_then(|peer| peer.runs.remove(order)) else { return };
         self.touch(id);
         if let Some(run) = self.runs.remove(id, number) {
-            self.dirty.dead_run(id, number, &run);
+            self.dirty.dead_run(&run);
         }
     }
 

@@ -166,8 +166,8 @@ pub(super) fn read_stream(
     Ok((order, held))
 }
 
-pub(super) fn read_run(version: u8, id: PeerId, reader: &mut Reader<'_>) -> Result<Run, WireError> {
-    let mut run = Run::new(id, reader.u32()?, 0);
+pub(super) fn read_run(version: u8, id: PeerId, number: [u8; 5], reader: &mut Reader<'_>) -> Result<Run, WireError> {
+    let mut run = Run::new(id, number, reader.u32()?, 0);
     let flags = reader.u8()?;
     run.beaten = flags & 1 != 0;
     run.seen = reader.u32()?;

@@ -6,7 +6,7 @@ use rand_core::CryptoRng;
 
 use super::gaps::GRACE_MS;
 use super::records::{read_peer, read_run, read_stream, read_topic, version_of};
-use super::runs::{Run, run_mut};
+use super::runs::Run;
 use super::topics::TopicState;
 use super::{Config, Subscriber};
 use crate::Now;
@@ -88,9 +88,8 @@ impl Subscriber {
                 self.streams.insert(id, stream, held);
             }
             Table::Run => {
-                let number = key.array()?;
-                let run = read_run(version, id, &mut reader)?;
-                self.take_up_run(id, number, run);
+                let run = read_run(version, id, key.array()?, &mut reader)?;
+                self.take_up_run(run);
             }
             _ => {
                 let number = key.array()?;
@@ -111,7 +110,7 @@ impl Subscriber {
         now: Now,
         rng: &mut R,
     ) {
-        let Some(run) = run_mut(&mut self.runs, id, number) else {
+        let Some(run) = self.runs.find_mut(id, number) else {
             return self.dirty.dead_topic(id, number, &state);
         };
         let key = (id, number, Arc::clone(&state.name));
@@ -130,15 +129,15 @@ impl Subscriber {
     }
 
     /// A run of which there was a record; one of a publisher that is not stored is left out.
-    fn take_up_run(&mut self, id: PeerId, number: [u8; 5], mut run: Run) {
-        let Some(peer) = self.peers.get_mut(&id) else {
-            return self.dirty.dead_run(id, number, &run);
+    fn take_up_run(&mut self, mut run: Run) {
+        let Some(peer) = self.peers.get_mut(&run.publisher) else {
+            return self.dirty.dead_run(&run);
         };
         // Records of an earlier version have no order.
         while peer.runs.at(run.order).is_some() {
             run.order += 1;
         }
-        peer.runs.insert(run.order, number);
-        self.runs.push(number, run);
+        peer.runs.insert(run.order, run.number);
+        self.runs.push(run);
     }
 }

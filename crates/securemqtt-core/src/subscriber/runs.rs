@@ -18,9 +18,8 @@ pub(super) const MAX_TOPICS: usize = 4096;
 /// A run: which stream it belongs to was learned from a verified tick.
 #[derive(Debug)]
 pub(super) struct Run {
-    /// Its number, from when it is added to [`Runs`] on.
-    number: [u8; 5],
     pub(super) publisher: PeerId,
+    pub(super) number: [u8; 5],
     pub(super) stream: u32,
     /// Where its stream was found last.
     pub(super) place: usize,
@@ -36,12 +35,6 @@ pub(super) struct Run {
     pub(super) beaten: bool,
     /// Whether it is over: by its last tick, or since a later run has named it.
     pub(super) finished: bool,
-}
-
-/// The run of this number that is this publisher's, among those that claim it.
-pub(super) fn run_mut(runs: &mut Runs, id: PeerId, number: [u8; 5]) -> Option<&mut Run> {
-    let place = runs.place(number)?;
-    runs.all.get_mut(place)?.iter_mut().find(|run| run.publisher == id)
 }
 
 /// All runs by their number, which several publishers may claim.
@@ -74,6 +67,16 @@ impl Runs {
         self.all.get(self.place(number)?).map(|claims| &**claims)
     }
 
+    /// The one that is this publisher's, among those that claim a number.
+    pub(super) fn find(&self, id: PeerId, number: [u8; 5]) -> Option<&Run> {
+        self.get(number)?.iter().find(|run| run.publisher == id)
+    }
+
+    pub(super) fn find_mut(&mut self, id: PeerId, number: [u8; 5]) -> Option<&mut Run> {
+        let place = self.place(number)?;
+        self.all.get_mut(place)?.iter_mut().find(|run| run.publisher == id)
+    }
+
     /// Those that may be meant by a frame.
     #[inline]
     pub(super) fn of_frame(&mut self, number: [u8; 5]) -> Option<&mut [Run]> {
@@ -82,12 +85,11 @@ impl Runs {
     }
 
     /// Adds a run.
-    pub(super) fn push(&mut self, number: [u8; 5], run: Run) {
-        let run = Run { number, ..run };
-        if let Some(claims) = self.place(number).and_then(|place| self.all.get_mut(place)) {
+    pub(super) fn push(&mut self, run: Run) {
+        if let Some(claims) = self.place(run.number).and_then(|place| self.all.get_mut(place)) {
             *claims = std::mem::take(claims).into_iter().chain([run]).collect();
         } else {
-            self.places.insert(number, self.all.len());
+            self.places.insert(run.number, self.all.len());
             self.all.push(Box::new([run]));
         }
     }
@@ -111,10 +113,10 @@ impl Runs {
 }
 
 impl Run {
-    pub(super) fn new(publisher: PeerId, stream: u32, order: u64) -> Self {
+    pub(super) fn new(publisher: PeerId, number: [u8; 5], stream: u32, order: u64) -> Self {
         Self {
-            number: [0; 5],
             publisher,
+            number,
             stream,
             place: 0,
             order,
@@ -167,7 +169,7 @@ mod tests {
         let ids: [PeerId; 3] = std::array::from_fn(|n| PeerId::from_bytes([u8::try_from(n).unwrap(); 16]));
         let mut runs = Runs::default();
         for (number, id) in [(0, 0), (1, 1), (2, 2), (1, 2)] {
-            runs.push([number; 5], Run::new(ids[id], u32::from(number), 0));
+            runs.push(Run::new(ids[id], [number; 5], u32::from(number), 0));
         }
         let found = |runs: &mut Runs, number| {
             let of_frame = runs.of_frame([number; 5]).map(|claims| claims.iter().map(|run| run.publisher).collect());
@@ -180,9 +182,9 @@ mod tests {
             let claims = if number == 1 { vec![ids[1], ids[2]] } else { vec![ids[usize::from(number)]] };
             assert_eq!(found(&mut runs, number), Some(claims));
         }
-        assert_eq!(run_mut(&mut runs, ids[2], [1; 5]).map(|run| run.stream), Some(1));
+        assert_eq!(runs.find_mut(ids[2], [1; 5]).map(|run| run.stream), Some(1));
         runs.remove(ids[1], [1; 5]);
-        assert!(run_mut(&mut runs, ids[1], [1; 5]).is_none());
+        assert!(runs.find_mut(ids[1], [1; 5]).is_none());
         // The one found last goes, and another one takes its place.
         assert_eq!(found(&mut runs, 0), Some(vec![ids[0]]));
         runs.remove(ids[0], [0; 5]);

@@ -3,8 +3,6 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use zeroize::Zeroizing;
-
 use super::Subscriber;
 use super::gaps::TopicKey;
 use super::records::{encode_peer, encode_run, encode_stream, encode_topic, version_of};
@@ -22,8 +20,8 @@ pub(super) struct Dirty {
     pub(super) publishers: BTreeSet<PeerId>,
     /// Topics, each once: [`TopicState::dirty`] is set.
     pub(super) topics: Vec<TopicKey>,
-    /// Records whose object is gone: they may be stored.
-    dead: Vec<(Table, Vec<u8>)>,
+    /// Removes the records whose object is gone: they may be stored.
+    dead: Vec<Change>,
 }
 
 impl Subscriber {
@@ -36,10 +34,9 @@ impl Subscriber {
     /// What has changed since the last call, to be stored in one transaction.
     pub fn take_changes(&mut self) -> Vec<Change> {
         // First, since a key may have come again.
-        let dead = std::mem::take(&mut self.dirty.dead).into_iter();
-        let mut changes: Vec<Change> = dead.map(|(table, key)| Change { table, key, value: None }).collect();
+        let mut changes = std::mem::take(&mut self.dirty.dead);
         if std::mem::take(&mut self.dirty.counter) {
-            changes.push(put(
+            changes.push(Change::put(
                 Table::Counter,
                 Vec::new(),
                 [&[version_of(Table::Counter)], &self.sctr.to_be_bytes()[..]].concat(),
@@ -49,10 +46,10 @@ impl Subscriber {
             self.store_publisher(id, &mut changes);
         }
         for (id, number, topic) in std::mem::take(&mut self.dirty.topics) {
-            let run = super::runs::run_mut(&mut self.runs, id, number);
+            let run = self.runs.find_mut(id, number);
             let Some(state) = run.and_then(|run| run.topics.get_mut(&topic)) else { continue };
             state.dirty = false;
-            changes.push(put(Table::Topic, topic_key(id, number, &topic), encode_topic(state)));
+            changes.push(Change::put(Table::Topic, topic_key(id, number, &topic), encode_topic(state)));
         }
         changes.extend(self.parking.take_changes());
         changes
@@ -62,17 +59,17 @@ impl Subscriber {
     fn store_publisher(&self, id: PeerId, changes: &mut Vec<Change>) {
         let Some(peer) = self.peers.get(&id).filter(|peer| peer.session.is_some()) else {
             // Its streams and runs went before.
-            changes.push(Change { table: Table::Peer, key: id.as_bytes().to_vec(), value: None });
+            changes.push(Change::remove(Table::Peer, id.as_bytes().to_vec()));
             return;
         };
-        changes.push(put(Table::Peer, id.as_bytes().to_vec(), encode_peer(peer)));
+        changes.push(Change::put(Table::Peer, id.as_bytes().to_vec(), encode_peer(peer)));
         for (order, number) in peer.streams.iter().enumerate() {
             let Some(stream) = self.streams.get(id, *number) else { continue };
-            changes.push(put(Table::Stream, stream_key(id, *number), encode_stream(stream, order)));
+            changes.push(Change::put(Table::Stream, stream_key(id, *number), encode_stream(stream, order)));
         }
         for number in peer.runs.numbers() {
             let Some(run) = self.find_run(id, number) else { continue };
-            changes.push(put(Table::Run, run_key(id, number), encode_run(run)));
+            changes.push(Change::put(Table::Run, run_key(id, number), encode_run(run)));
         }
     }
 
@@ -85,17 +82,17 @@ impl Subscriber {
 impl Dirty {
     /// A stream is gone.
     pub(super) fn dead_stream(&mut self, id: PeerId, stream: u32) {
-        self.dead.push((Table::Stream, stream_key(id, stream)));
+        self.dead.push(Change::remove(Table::Stream, stream_key(id, stream)));
     }
 
     /// A run is gone, with its topics.
-    pub(super) fn dead_run(&mut self, id: PeerId, number: [u8; 5], run: &Run) {
-        self.dead.push((Table::Run, run_key(id, number)));
-        run.topics.iter().for_each(|state| self.dead_topic(id, number, state));
+    pub(super) fn dead_run(&mut self, run: &Run) {
+        self.dead.push(Change::remove(Table::Run, run_key(run.publisher, run.number)));
+        run.topics.iter().for_each(|state| self.dead_topic(run.publisher, run.number, state));
     }
 
     pub(super) fn dead_topic(&mut self, id: PeerId, number: [u8; 5], state: &TopicState) {
-        self.dead.push((Table::Topic, topic_key(id, number, &state.name)));
+        self.dead.push(Change::remove(Table::Topic, topic_key(id, number, &state.name)));
     }
 
     /// Marks a topic as changed.
@@ -104,10 +101,6 @@ impl Dirty {
             self.topics.push((id, run, Arc::clone(&state.name)));
         }
     }
-}
-
-fn put(table: Table, key: Vec<u8>, value: Vec<u8>) -> Change {
-    Change { table, key, value: Some(Zeroizing::new(value)) }
 }
 
 fn stream_key(id: PeerId, stream: u32) -> Vec<u8> {

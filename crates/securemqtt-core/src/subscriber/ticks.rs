@@ -3,7 +3,7 @@
 use rand_core::CryptoRng;
 
 use super::lifetimes::Opened;
-use super::runs::{Run, run_mut};
+use super::runs::Run;
 use super::streams::{FRAME_STEPS, TICK_STEPS};
 use super::{Event, Output, Reject, Subscriber};
 use crate::Now;
@@ -47,7 +47,7 @@ impl Subscriber {
         if !self.peers.contains_key(&id) {
             return Ok(());
         }
-        let known = self.runs.get(header.run).and_then(|runs| runs.iter().find(|run| run.publisher == id));
+        let known = self.find_run(id, header.run);
         if known.and_then(|run| run.tick).is_some_and(|(seq, _)| header.seq <= seq) {
             return Ok(());
         }
@@ -129,7 +129,7 @@ impl Subscriber {
 
     /// Whether a tick is later than all before it: the replay of an old one is no sign of life.
     fn is_news(&mut self, id: PeerId, header: FrameHeader) -> bool {
-        let Some(run) = run_mut(&mut self.runs, id, header.run) else { return false };
+        let Some(run) = self.runs.find_mut(id, header.run) else { return false };
         let news = !run.beaten || header.seq > run.seen;
         run.beaten = true;
         run.seen = run.seen.max(header.seq);
@@ -181,7 +181,7 @@ impl Subscriber {
     }
 
     pub(super) fn find_run(&self, id: PeerId, number: [u8; 5]) -> Option<&Run> {
-        self.runs.get(number)?.iter().find(|run| run.publisher == id)
+        self.runs.find(id, number)
     }
 
     fn check_signature(&self, id: PeerId, tick: &OpenedTick, header: &[u8]) -> Result<(), Reject> {
@@ -213,12 +213,12 @@ impl Subscriber {
                 self.unpark(positions.run, now, out);
             }
             // An older run is named with its final positions.
-            if let Some(run) = run_mut(&mut self.runs, id, positions.run) {
+            if let Some(run) = self.runs.find_mut(id, positions.run) {
                 run.finished |= index > 0 || tick.body.last;
             }
         }
         self.note_owed(id, &tick.body, now);
-        if let Some(run) = run_mut(&mut self.runs, id, tick.header.run) {
+        if let Some(run) = self.runs.find_mut(id, tick.header.run) {
             run.tick = Some((tick.header.seq, now.mono_ms));
         }
         self.close_runs(id, tick.header.run, now, out);

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use super::gaps::GRACE_MS;
 use super::lifetimes::Opened;
-use super::runs::{MAX_TOPICS, Run, run_mut};
+use super::runs::{MAX_TOPICS, Run};
 use super::topics::{Ahead, Range, Told, TopicState};
 use super::{Event, Output, Span, Subscriber};
 use crate::Now;
@@ -25,7 +25,7 @@ impl Subscriber {
         out: &mut Output,
     ) {
         for position in positions.topics.iter().filter(|position| self.wants(&position.topic)).collect::<Vec<_>>() {
-            let Some(run) = run_mut(&mut self.runs, id, positions.run) else { return };
+            let Some(run) = self.runs.find_mut(id, positions.run) else { return };
             if run.topics.len() >= MAX_TOPICS && run.topics.get(&position.topic).is_none() {
                 continue;
             }

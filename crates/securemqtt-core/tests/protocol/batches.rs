@@ -7,6 +7,17 @@ use securemqtt_core::wire::Kind;
 use crate::insider::Insider;
 use crate::network::{Fate, Net, is, key, known};
 
+/// A pair whose publisher also trusts one that forges.
+fn with_an_insider() -> (Net, Insider) {
+    let (p, s) = (key(1), key(2));
+    let mut net = Net::new();
+    net.add_publisher(&p, TrustMode::Strict, known(&[("sub", &s), ("eve", &key(66))]));
+    net.add_subscriber(&s, TrustMode::Strict, known(&[("pub", &p)]), &["t/#"]);
+    net.run(3_000);
+    let eve = Insider::join(&mut net, 0, &key(66), 1);
+    (net, eve)
+}
+
 #[test]
 fn a_batch_delivers_its_readings_under_consecutive_numbers() {
     let mut net = Net::pair();
@@ -45,12 +56,7 @@ fn a_batch_that_is_lost_is_reported_whole_and_comes_late_whole() {
 
 #[test]
 fn a_batch_that_overlaps_what_was_accepted_is_a_forgery_and_delivers_nothing() {
-    let (p, s) = (key(1), key(2));
-    let mut net = Net::new();
-    net.add_publisher(&p, TrustMode::Strict, known(&[("sub", &s), ("eve", &key(66))]));
-    net.add_subscriber(&s, TrustMode::Strict, known(&[("pub", &p)]), &["t/#"]);
-    net.run(3_000);
-    let eve = Insider::join(&mut net, 0, &key(66), 1);
+    let (mut net, eve) = with_an_insider();
     net.adversary(
         |sent, _| if sent.payload.get(7) == Some(&1) && is(sent, Kind::Frame) { Fate::Hold } else { Fate::Deliver },
     );
@@ -74,12 +80,7 @@ fn a_batch_that_overlaps_what_was_accepted_is_a_forgery_and_delivers_nothing() {
 
 #[test]
 fn batches_whose_lengths_do_not_add_up_are_refused() {
-    let (p, s) = (key(1), key(2));
-    let mut net = Net::new();
-    net.add_publisher(&p, TrustMode::Strict, known(&[("sub", &s), ("eve", &key(66))]));
-    net.add_subscriber(&s, TrustMode::Strict, known(&[("pub", &p)]), &["t/#"]);
-    net.run(3_000);
-    let eve = Insider::join(&mut net, 0, &key(66), 1);
+    let (mut net, eve) = with_an_insider();
     let run = net.publishers[0].engine.run();
     for body in [&b""[..], b"\x05abc", b"\x81\x00a", b"\x01a\xff\xff\xff\xff\x0f", b"\x80"] {
         let forged = eve.seal(Kind::Batch, run, "t/a", 0, body);
@@ -95,12 +96,7 @@ fn batches_whose_lengths_do_not_add_up_are_refused() {
 
 #[test]
 fn a_batch_up_to_the_last_number_is_delivered() {
-    let (p, s) = (key(1), key(2));
-    let mut net = Net::new();
-    net.add_publisher(&p, TrustMode::Strict, known(&[("sub", &s), ("eve", &key(66))]));
-    net.add_subscriber(&s, TrustMode::Strict, known(&[("pub", &p)]), &["t/#"]);
-    net.run(3_000);
-    let eve = Insider::join(&mut net, 0, &key(66), 1);
+    let (mut net, eve) = with_an_insider();
     let last = eve.seal(Kind::Batch, net.publishers[0].engine.run(), "t/a", u32::MAX - 2, b"\x01a\x01b");
     net.inject("t/a", last);
     net.settle();
