@@ -7,7 +7,7 @@ use tempfile::TempDir;
 
 use crate::broker::{Broker, Setup};
 use crate::eavesdropper::{Eavesdropper, Heard};
-use crate::parties::{EXCHANGED, KEPT, Party, RAW, introduced, reading, readings};
+use crate::parties::{EXCHANGED, KEPT, KEYED, Party, RAW, introduced, reading, readings};
 use crate::process::{PATIENCE, Program, Running};
 use crate::tail::{LOOK, can_trace, copied, dying_at, end, lines, patient_broker, wait_for_lines, writing};
 
@@ -125,7 +125,9 @@ fn what_was_taken_while_the_broker_was_away_survives_a_kill() {
     publishing.signal("KILL");
     publishing.wait_exit(PATIENCE);
     broker.start_again();
+    // The broker has forgotten it: what is published before it has subscribed again would come late.
     let mut reading_on = writing(&subscriber, &broker, &file).start();
+    reading_on.wait_for(KEYED);
     let mut publishing = piped(&publisher, &broker).start();
     wait_for_lines(&file, COUNT);
     publishing.type_line(&reading(COUNT));

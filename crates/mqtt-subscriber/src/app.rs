@@ -83,6 +83,8 @@ pub(crate) struct App<'a> {
     shown: u64,
     insecure: bool,
     greeted: bool,
+    /// Keys were kept, and it has not said yet that it listens.
+    resumes: bool,
     about: About,
     control: ControlSocket,
     /// Held for its lock.
@@ -135,6 +137,7 @@ impl<'a> App<'a> {
             shown: 0,
             insecure: cli.broker.is_insecure(),
             greeted: false,
+            resumes: false,
             about,
             control: ControlSocket::bind(&start.state),
             _state: start.state,

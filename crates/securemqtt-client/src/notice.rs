@@ -14,6 +14,8 @@ use crate::state::PeersFile;
 pub enum Notice<E> {
     /// The broker accepted us.
     Connected,
+    /// The broker has granted a subscriber's filters for readings: what is published from now on comes.
+    Listening,
     /// Something is wrong and will be tried again, or concerns one thing only.
     Trouble(Trouble),
     /// From the engine.

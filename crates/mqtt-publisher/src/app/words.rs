@@ -24,7 +24,7 @@ impl App<'_> {
                 Ok(self.warn.say(trouble)?)
             }
             Notice::Event(event) => self.event(event),
-            Notice::Moved => Ok(()),
+            Notice::Listening | Notice::Moved => Ok(()),
         }
     }
 

@@ -11,10 +11,13 @@ use securemqtt_core::wire::Status;
 use super::App;
 use crate::output::Gap;
 
+const LISTENING: &str = "Listening for encrypted messages...";
+
 impl App<'_> {
     pub(super) fn tell(&mut self, notice: Notice<Event>) -> Outcome<()> {
         match notice {
             Notice::Connected => self.connected(),
+            Notice::Listening => self.listening(),
             Notice::Trouble(trouble) => self.say_warning(trouble),
             Notice::Event(event) => self.event(event),
             Notice::Moved => Ok(()),
@@ -33,10 +36,18 @@ impl App<'_> {
         match self.subscriber.engine().keyed() {
             0 => self.output.say(&self.talk, "Waiting for ECDH key exchange..."),
             kept => {
-                self.output.say(&self.talk, format_args!("Keys kept from before: {kept}"))?;
-                self.output.say(&self.talk, "Listening for encrypted messages...")
+                self.resumes = true;
+                self.output.say(&self.talk, format_args!("Keys kept from before: {kept}"))
             }
         }
+    }
+
+    /// With keys from before it listens as soon as the broker says so; without, when there is one.
+    fn listening(&mut self) -> Outcome<()> {
+        if std::mem::take(&mut self.resumes) {
+            self.output.say(&self.talk, LISTENING)?;
+        }
+        Ok(())
     }
 
     fn event(&mut self, event: Event) -> Outcome<()> {
@@ -55,7 +66,7 @@ impl App<'_> {
             Event::Keyed { first, .. } => {
                 if first {
                     self.output.say(&self.talk, "AES key derived successfully!")?;
-                    self.output.say(&self.talk, "Listening for encrypted messages...")?;
+                    self.output.say(&self.talk, LISTENING)?;
                 }
                 Ok(())
             }

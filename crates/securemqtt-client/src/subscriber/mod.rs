@@ -239,6 +239,11 @@ impl Subscriber {
                 self.tell(Notice::Connected);
                 self.subscribe(filters)?;
             }
+            Wake::Event(LinkEvent::Subscribed { filters }) => {
+                if filters.iter().any(|filter| !filter.starts_with(CONTROL_PREFIX)) {
+                    self.tell(Notice::Listening);
+                }
+            }
             Wake::Event(LinkEvent::Message(message)) => return self.arrive(&message),
             Wake::Event(other) => {
                 if let Some(trouble) = Trouble::of(other) {
