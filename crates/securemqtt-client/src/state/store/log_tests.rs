@@ -60,19 +60,27 @@ impl Subject {
         }
     }
 
-    /// Read at once, one at a time, and after a start: it is what was stored last.
+    /// Read at once, one at a time, and after a kill and a start: it is what was stored last.
     fn check(&self, tables: Tables) -> Tables {
         for window in 0..WINDOWS {
             let found = tables.fetch(&(Table::Topic, key(window))).unwrap();
             assert_eq!(found.as_deref(), self.model.get(&key(window)), "window {window}");
         }
+        // As a kill leaves it: nobody has closed it.
+        let killed = self.directory.path().join("killed.redb");
+        fs::copy(self.path(), &killed).unwrap();
+        self.compare(&Tables::open(&killed, self.key.as_ref()).unwrap());
         drop(tables);
         let tables = self.open();
+        self.compare(&tables);
+        tables
+    }
+
+    fn compare(&self, tables: &Tables) {
         let loaded = tables.read().ok().unwrap();
         let windows = loaded.records.iter().map(|record| (record.key.clone(), record.value.to_vec()));
         assert_eq!(windows.clone().count(), self.model.len(), "each once");
         assert_eq!(windows.collect::<Model>(), self.model);
-        tables
     }
 }
 
