@@ -4,8 +4,11 @@
 //! every number may have been used. It becomes the record of [`Table::Counter`], `version 1 | counter 8`, in the
 //! transaction that sets the schema. The file goes after that.
 //!
-//! Records have versions of their own, which the engines read. Sealed records are bound to the schema: a later step opens
-//! them with the old one and seals them with the new.
+//! 2 → 3: there is a log ([`super::log`]), empty at first. The records stay as they are; but a program that knows no log would
+//! take the windows in their places for the newest, and must refuse the file.
+//!
+//! Records have versions of their own, which the engines read. Sealed records are bound to the schema that made their form
+//! (`seal.rs`): a later step that changes it opens them with the old one and seals them with the new.
 
 use std::fs;
 use std::io;
@@ -17,10 +20,13 @@ use securemqtt_core::record::Table;
 use super::super::atomic;
 use super::StateError;
 use super::file::guarded;
+use super::log::LOG;
 use super::tables::{META, RECORDS, SCHEMA, meta};
 
 /// The schema with the counter in a file.
 pub(super) const WITH_COUNTER_FILE: u8 = 1;
+/// The schema without a log.
+pub(super) const WITHOUT_LOG: u8 = 2;
 /// 20 decimal digits and a line feed: a shorter file was cut.
 const COUNTER_LENGTH: usize = 21;
 const RECORD_VERSION: u8 = 1;
@@ -34,7 +40,11 @@ pub(super) fn first_schema(path: &Path) -> u8 {
 pub(super) fn to_ours(database: &Database, path: &Path) -> Result<(), StateError> {
     let schema = guarded(|| meta(database, "schema")).map_err(|trouble| trouble.of(path))?;
     match schema.as_deref() {
-        Some([WITH_COUNTER_FILE]) => take_counter(database, path)?,
+        Some([WITH_COUNTER_FILE]) => {
+            take_counter(database, path)?;
+            begin_log(database, path)?;
+        }
+        Some([WITHOUT_LOG]) => begin_log(database, path)?,
         Some([SCHEMA]) => {}
         other => return Err(StateError::Database { path: path.to_owned(), why: refusal(other) }),
     }
@@ -63,11 +73,21 @@ fn take_counter(database: &Database, path: &Path) -> Result<(), StateError> {
                 let value = [&[RECORD_VERSION], &counter.to_be_bytes()[..]].concat();
                 records.insert(place.as_slice(), value.as_slice())?;
             }
-            transaction.open_table(META)?.insert("schema", [SCHEMA].as_slice())?;
+            transaction.open_table(META)?.insert("schema", [WITHOUT_LOG].as_slice())?;
         }
         Ok(transaction.commit()?)
     });
     stored.map_err(|trouble| trouble.of(path))
+}
+
+fn begin_log(database: &Database, path: &Path) -> Result<(), StateError> {
+    let begun = guarded(|| {
+        let transaction = database.begin_write()?;
+        transaction.open_table(LOG)?;
+        transaction.open_table(META)?.insert("schema", [SCHEMA].as_slice())?;
+        Ok(transaction.commit()?)
+    });
+    begun.map_err(|trouble| trouble.of(path))
 }
 
 fn parse_record(value: &[u8]) -> Option<u64> {

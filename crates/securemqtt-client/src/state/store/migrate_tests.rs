@@ -4,9 +4,11 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use redb::{Database, TableDefinition};
+use redb::{Database, ReadableDatabase as _, TableDefinition};
+use securemqtt_core::kdf;
 use securemqtt_core::record::Table;
 
+use super::log::LOG;
 use super::tables::meta;
 use super::*;
 
@@ -14,6 +16,15 @@ use super::*;
 const META_1: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const RECORDS_1: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
 const PEER: u8 = 17;
+const TOPIC: u8 = 20;
+
+/// As schema 2 sealed a record.
+fn seal_2(key: &StateKey, place: &[u8], value: &[u8]) -> Vec<u8> {
+    let mut stored = [&[9; 16], value].concat();
+    let aad = [place, &[2]].concat();
+    kdf::state_record_key(key.secret(), &[9; 16]).seal(0, &aad, &mut stored, 16).unwrap();
+    stored
+}
 
 /// A state directory with what is in it.
 struct Old(tempfile::TempDir);
@@ -44,6 +55,33 @@ impl Old {
             meta.insert("cursor", [1_u64, 2, 3].map(u64::to_be_bytes).concat().as_slice()).unwrap();
             let mut records = transaction.open_table(RECORDS_1).unwrap();
             records.insert([&[PEER], &b"id"[..]].concat().as_slice(), b"a session".as_slice()).unwrap();
+        }
+        transaction.commit().unwrap();
+        drop(database);
+        fs::set_permissions(self.database(), Permissions::from_mode(0o600)).unwrap();
+        self
+    }
+
+    /// As a subscriber of schema 2 left it.
+    fn with_schema_2(self, key: Option<&StateKey>) -> Self {
+        let stored = |place: &[u8], value: &[u8]| key.map_or_else(|| value.to_vec(), |key| seal_2(key, place, value));
+        let database = Database::create(self.database()).unwrap();
+        let transaction = database.begin_write().unwrap();
+        {
+            let mut meta = transaction.open_table(META_1).unwrap();
+            meta.insert("schema", [2].as_slice()).unwrap();
+            meta.insert("clean", [0].as_slice()).unwrap();
+            meta.insert("cursor", [1_u64, 2, 3].map(u64::to_be_bytes).concat().as_slice()).unwrap();
+            if key.is_some() {
+                meta.insert("sealed", stored(b"\0check", b"").as_slice()).unwrap();
+            }
+            let mut records = transaction.open_table(RECORDS_1).unwrap();
+            let counter = [&[1], &2_048_u64.to_be_bytes()[..]].concat();
+            let places =
+                [(&[16][..], &counter[..]), (&[PEER, b'i', b'd'], b"a session"), (&[TOPIC, b't'], b"a window")];
+            for (place, value) in places {
+                records.insert(place, stored(place, value).as_slice()).unwrap();
+            }
         }
         transaction.commit().unwrap();
         drop(database);
@@ -103,7 +141,7 @@ fn a_file_of_schema_1_keeps_its_records_and_takes_the_counter_in() {
         let loaded = old.open().unwrap();
         assert_eq!((session(&loaded), counter(&loaded), loaded.clean), (&b"a session"[..], Some(2048), false));
         assert_eq!(loaded.cursor, Some(Cursor { device: 1, inode: 2, length: 3 }));
-        assert_eq!((old.schema(), old.has_counter_file()), (vec![2], false));
+        assert_eq!((old.schema(), old.has_counter_file()), (vec![3], false));
     }
 }
 
@@ -111,14 +149,14 @@ fn a_file_of_schema_1_keeps_its_records_and_takes_the_counter_in() {
 fn one_without_a_counter_has_none_afterwards() {
     let old = Old::new().with_database();
     let loaded = old.open().unwrap();
-    assert_eq!((session(&loaded), counter(&loaded), old.schema()), (&b"a session"[..], None, vec![2]));
+    assert_eq!((session(&loaded), counter(&loaded), old.schema()), (&b"a session"[..], None, vec![3]));
 }
 
 #[test]
 fn a_counter_without_a_database_is_taken_in_and_sealed_where_there_is_a_key() {
     let old = Old::new().with_counter("00000000000000003072\n");
     assert_eq!(counter(&old.open().unwrap()), Some(3072));
-    assert_eq!((old.schema(), old.has_counter_file()), (vec![2], false));
+    assert_eq!((old.schema(), old.has_counter_file()), (vec![3], false));
     for old in [Old::new(), Old::new().with_database()].map(|old| old.with_counter("00000000000000003072\n")) {
         let key = key(old.0.path());
         assert_eq!(counter(&old.open_with(Some(&key)).unwrap()), Some(3072));
@@ -144,7 +182,38 @@ fn a_kill_between_two_steps_costs_nothing() {
     let old = Old::new().with_counter("00000000000000002048\n");
     Tables::create(&old.database(), None).unwrap();
     assert_eq!(old.schema(), [1]);
-    assert_eq!((counter(&old.open().unwrap()), old.schema()), (Some(2048), vec![2]));
+    assert_eq!((counter(&old.open().unwrap()), old.schema()), (Some(2048), vec![3]));
+}
+
+#[test]
+fn a_file_of_schema_2_keeps_its_records_sealed_or_not_and_gets_a_log() {
+    let place = tempfile::tempdir().unwrap();
+    for key in [None, Some(key(place.path()))] {
+        let old = Old::new().with_schema_2(key.as_ref());
+        // The first time it is brought to ours; the second time it is ours.
+        for _ in 0..2 {
+            let loaded = old.open_with(key.as_ref()).unwrap();
+            assert_eq!((session(&loaded), counter(&loaded), loaded.clean), (&b"a session"[..], Some(2048), false));
+            let window = loaded.records.iter().find(|record| record.table == Table::Topic).unwrap();
+            assert_eq!((&window.key[..], &window.value[..], loaded.records.len()), (&b"t"[..], &b"a window"[..], 3));
+            assert_eq!(loaded.cursor, Some(Cursor { device: 1, inode: 2, length: 3 }));
+            // Which a program of schema 2 refuses: it would not see the log.
+            assert_eq!(old.schema(), [3]);
+            let database = Database::open(old.database()).unwrap();
+            assert!(database.begin_read().unwrap().open_table(LOG).is_ok());
+        }
+        assert_eq!(old.open().is_err(), key.is_some());
+    }
+}
+
+#[test]
+fn one_that_was_not_sealed_is_brought_to_ours_and_sealed_at_once() {
+    let place = tempfile::tempdir().unwrap();
+    let old = Old::new().with_schema_2(None);
+    for _ in 0..2 {
+        let loaded = old.open_with(Some(&key(place.path()))).unwrap();
+        assert_eq!((session(&loaded), counter(&loaded), old.schema()), (&b"a session"[..], Some(2048), vec![3]));
+    }
 }
 
 #[test]

@@ -2,9 +2,11 @@
 //!
 //! ```text
 //!  stored = salt 16 | ciphertext | tag 16
-//!  key ‖ iv = Expand(state key, "record" ‖ salt, 28), sequence number 0, AAD = table 1 ‖ key of the record ‖ schema 1
+//!  key ‖ iv = Expand(state key, "record" ‖ salt, 28), sequence number 0, AAD = table 1 ‖ key of the record ‖ form 1
 //! ```
-//! The salt is drawn anew whenever a record is stored, so that no key seals twice, whatever was restored or copied.
+//! The form is the number of the schema that gave the bytes of records their meaning. The salt is drawn anew whenever a record
+//! is stored, so that no key seals twice, whatever was restored or copied. In the log a record is sealed for its place already,
+//! and goes there as it is.
 //!
 //! In the clear stay the keys of records (ids, run numbers, topics: all of them cross the broker in the clear, too), the
 //! output file's place, and the segments of a publisher's spool: they are the frames as they were sent, which is
@@ -26,8 +28,9 @@ use securemqtt_core::record::Table;
 use zeroize::Zeroizing;
 
 use super::file::{self, guarded};
+use super::log::{self, LOG};
 use super::queue::Value;
-use super::tables::{META, RECORDS, SCHEMA, meta};
+use super::tables::{META, RECORDS, meta};
 use super::{StateError, StateKey};
 
 /// Where `meta` has the check value.
@@ -35,6 +38,8 @@ pub(super) const CHECK: &str = "sealed";
 /// Stands for a record's key in the check value: there is no table 0.
 const CHECK_KEY: &[u8] = b"\0check";
 const SALT_LEN: usize = 16;
+/// Later schemas changed nothing in the records.
+const FORM: u8 = 2;
 
 /// Whether a record's bytes are sealed; its key begins with the number of its table.
 pub(super) fn applies_to(key: &[u8]) -> bool {
@@ -85,7 +90,7 @@ pub(super) fn settle(database: Database, path: &Path, key: Option<&StateKey>) ->
 }
 
 /// Everything from one database to another, sealed.
-fn copy(from: &Database, to: &Database, key: &StateKey) -> Result<(), redb::Error> {
+fn copy(from: &Database, to: &Database, with: &StateKey) -> Result<(), redb::Error> {
     let (reading, writing) = (from.begin_read()?, to.begin_write()?);
     {
         let mut meta = writing.open_table(META)?;
@@ -93,20 +98,21 @@ fn copy(from: &Database, to: &Database, key: &StateKey) -> Result<(), redb::Erro
             let (name, value) = entry?;
             meta.insert(name.value(), value.value())?;
         }
-        meta.insert(CHECK, check(key)?.as_slice())?;
+        meta.insert(CHECK, check(with)?.as_slice())?;
         let mut records = writing.open_table(RECORDS)?;
-        for entry in reading.open_table(RECORDS)?.iter()? {
-            let (place, value) = entry?;
-            if applies_to(place.value()) {
-                records.insert(place.value(), seal(key, place.value(), value.value())?.as_slice())?;
+        log::visit(&reading, |key, value| {
+            if applies_to(key) {
+                records.insert(key, seal(with, key, value)?.as_slice())?;
             } else {
-                records.insert(place.value(), value.value())?;
+                records.insert(key, value)?;
             }
-        }
+            Ok(())
+        })?;
+        writing.open_table(LOG)?;
     }
     Ok(writing.commit()?)
 }
 
 fn aad(key: &[u8]) -> Vec<u8> {
-    [key, &[SCHEMA]].concat()
+    [key, &[FORM]].concat()
 }

@@ -3,11 +3,12 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition};
+use redb::{Database, ReadableDatabase as _, ReadableTableMetadata as _, TableDefinition, WriteTransaction};
 use securemqtt_core::record::{Record, Table};
 use zeroize::Zeroizing;
 
 use super::file::{self, Trouble, guarded};
+use super::log::{self, Entry, Extent, LOG, Size};
 use super::queue::{Pending, Place, Value};
 use super::{Cursor, Loaded, StateError, StateKey, migrate, seal};
 
@@ -15,12 +16,13 @@ pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("
 /// By the number of the table and the key in it.
 pub(super) const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
 /// The version of the tables here.
-pub(super) const SCHEMA: u8 = 2;
+pub(super) const SCHEMA: u8 = 3;
 
 /// An open database, and the key that it is sealed with.
 pub(super) struct Tables {
     database: Database,
     key: Option<StateKey>,
+    pub(super) log: Extent,
 }
 
 impl Tables {
@@ -35,25 +37,21 @@ impl Tables {
         let database = file::open(path)?;
         migrate::to_ours(&database, path)?;
         let database = seal::settle(database, path, key)?;
-        Ok(Self { database, key: key.cloned() })
+        let log =
+            guarded(|| Extent::of(&database.begin_read()?.open_table(LOG)?)).map_err(|trouble| trouble.of(path))?;
+        Ok(Self { database, key: key.cloned(), log })
     }
 
     /// One transaction.
-    pub(super) fn store(&self, batch: &Pending) -> Result<(), String> {
-        guarded(|| self.write(batch)).map_err(|trouble| trouble.why())
+    pub(super) fn store(&mut self, batch: &Pending) -> Result<(), String> {
+        self.log = guarded(|| self.write(batch)).map_err(|trouble| trouble.why())?;
+        Ok(())
     }
 
-    fn write(&self, batch: &Pending) -> Result<(), redb::Error> {
+    fn write(&self, batch: &Pending) -> Result<Extent, redb::Error> {
         let transaction = self.database.begin_write()?;
+        let log = self.put(&transaction, batch)?;
         {
-            let mut records = transaction.open_table(RECORDS)?;
-            for ((table, key), value) in batch.changes() {
-                let key = record_key(*table, key);
-                match value {
-                    Some(value) => drop(records.insert(key.as_slice(), self.stored(&key, value)?.as_ref())?),
-                    None => drop(records.remove(key.as_slice())?),
-                }
-            }
             let mut meta = transaction.open_table(META)?;
             if let Some(Cursor { device, inode, length }) = &batch.cursor {
                 let place = [*device, *inode, *length].map(u64::to_be_bytes).concat();
@@ -63,17 +61,50 @@ impl Tables {
                 meta.insert("clean", [u8::from(clean)].as_slice())?;
             }
         }
-        Ok(transaction.commit()?)
+        transaction.commit()?;
+        Ok(log)
+    }
+
+    /// A transaction that does not come to its end.
+    #[cfg(test)]
+    pub(super) fn abandon(&self, batch: &Pending) -> Result<(), redb::Error> {
+        let transaction = self.database.begin_write()?;
+        self.put(&transaction, batch)?;
+        Ok(transaction.abort()?)
+    }
+
+    /// Puts records into their places, or into the log; tells what is in that now.
+    fn put(&self, transaction: &WriteTransaction, batch: &Pending) -> Result<Extent, redb::Error> {
+        let mut records = transaction.open_table(RECORDS)?;
+        let windows = batch.changes().filter(|((table, _), _)| log::takes(*table));
+        let windows = windows.fold(Size::default(), |size, ((_, key), value)| {
+            size.and(key.len() + value.map_or(0, |value| value.len()))
+        });
+        let (mut extent, ends) = (self.log, batch.clean == Some(true));
+        let logged = !ends && extent.suits(windows, records.len()?);
+        let stays = !ends && (windows.is_none() || logged && extent.has_room(windows));
+        // Before a window is put in a place that the log has something for.
+        if !stays && !extent.is_empty() {
+            log::fold(transaction, &mut records)?;
+            extent = Extent::default();
+        }
+        let mut entry = Entry::default();
+        for ((table, key), value) in batch.changes() {
+            let key = record_key(*table, key);
+            let stored = value.map(|value| self.stored(&key, value)).transpose()?;
+            match stored {
+                stored if logged && log::takes(*table) => entry.push(&key, stored.as_deref())?,
+                Some(stored) => drop(records.insert(key.as_slice(), stored.as_ref())?),
+                None => drop(records.remove(key.as_slice())?),
+            }
+        }
+        if logged { extent.append(&mut transaction.open_table(LOG)?, &entry) } else { Ok(extent) }
     }
 
     /// One record.
     pub(super) fn fetch(&self, (table, key): &Place) -> Result<Option<Value>, String> {
         let key = record_key(*table, key);
-        let stored = guarded(|| {
-            let transaction = self.database.begin_read()?;
-            let stored = transaction.open_table(RECORDS)?.get(key.as_slice())?;
-            Ok(stored.map(|stored| stored.value().to_vec()))
-        });
+        let stored = guarded(|| log::get(&self.database.begin_read()?, *table, &key));
         let stored = stored.map_err(|trouble| trouble.why())?;
         stored.map(|stored| self.loaded(&key, stored)).transpose()
     }
@@ -83,14 +114,13 @@ impl Tables {
         let (mut stored, mut segments) = (Vec::new(), Vec::new());
         guarded(|| {
             let transaction = self.database.begin_read()?;
-            for entry in transaction.open_table(RECORDS)?.iter()? {
-                let (key, value) = entry?;
-                match key.value().split_first() {
+            log::visit(&transaction, |key, value| {
+                match key.split_first() {
                     Some((&table, key)) if table == Table::Segment as u8 => segments.push(key.to_vec()),
-                    _ => stored.push((key.value().to_vec(), value.value().to_vec())),
+                    _ => stored.push((key.to_vec(), value.to_vec())),
                 }
-            }
-            Ok(())
+                Ok(())
+            })
         })?;
         let records = stored.into_iter().map(|(key, stored)| self.record(&key, stored)).collect::<Result<_, _>>();
         let cursor = guarded(|| meta(&self.database, "cursor"))?;
@@ -138,6 +168,7 @@ fn initialise(database: &Database, schema: u8, key: Option<&StateKey>) -> Result
         }
     }
     transaction.open_table(RECORDS)?;
+    transaction.open_table(LOG)?;
     Ok(transaction.commit()?)
 }
 

@@ -173,7 +173,7 @@ fn a_later_schema_is_refused_by_its_number() {
     transaction.commit().unwrap();
     drop(database);
     let error = open(directory.path()).err().unwrap().to_string();
-    assert!(error.contains("later version (schema 3, ours is 2)"), "{error}");
+    assert!(error.contains("later version (schema 4, ours is 3)"), "{error}");
 }
 
 #[test]

@@ -135,7 +135,7 @@ impl Writer {
         if self.tables.is_none() {
             self.tables = Some(Tables::open(&self.path, self.key.as_ref()).map_err(|error| error.to_string())?);
         }
-        match &self.tables {
+        match &mut self.tables {
             Some(tables) => tables.store(batch),
             None => Err("the database is closed".to_owned()),
         }

@@ -1,0 +1,218 @@
+//! The log: replay windows on their way to their places.
+//!
+//! A subscriber with thousands of publishers stores a replay window for nearly every reading, and each has a page of the
+//! tree nearly to itself: for its hundred bytes 4 KiB are copied, hashed and written. So a transaction with scattered windows
+//! appends them to a table of its own, as one entry. When the log is full the next transaction puts the last of each into
+//! its place, in the order of their places, so that a page is written once for a dozen of them, and empties the log.
+//!
+//! ```text
+//!  entry = n x { key length 4 | value length 4, all ones for a removal | key | value }
+//! ```
+//! Keys and values are those of the records, sealed where they are. A later entry counts, and any entry counts more than the
+//! record in its place: whoever puts a window there directly empties the log with it.
+//!
+//! Windows only: each reading changes one, and there is no secret in it. An entry stays until the log is emptied, which is
+//! too long for a chain key that was stepped; and the segments of a spool are in order already.
+
+use std::collections::BTreeMap;
+
+use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
+use securemqtt_core::record::Table;
+
+use super::tables::RECORDS;
+
+/// Entries, by the order in which they were stored.
+pub(super) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
+/// A full log: about five thousand windows, a dozen for each page of ten thousand topics.
+const FULL_BYTES: usize = 512 << 10;
+/// So few windows are put into their places at once, where the log is empty.
+const FEW: usize = 4;
+/// As are those that are dense: one of so many records. A page has about thirty, so that each page is written for some.
+const DENSE: u64 = 8;
+const REMOVED: u32 = u32::MAX;
+
+/// Whether records of a table may be in the log.
+pub(super) fn takes(table: Table) -> bool {
+    table == Table::Topic
+}
+
+/// How much is in the log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Extent {
+    /// The number of the next entry.
+    next: u64,
+    bytes: usize,
+}
+
+impl Extent {
+    /// Of a log as it was left.
+    pub(super) fn of(log: &impl ReadableTable<u64, &'static [u8]>) -> Result<Self, redb::Error> {
+        log.iter()?.try_fold(Self::default(), |extent, entry| {
+            let (number, entry) = entry?;
+            Ok(Self { next: number.value() + 1, bytes: extent.bytes + entry.value().len() })
+        })
+    }
+
+    pub(super) fn is_empty(self) -> bool {
+        self.next == 0
+    }
+
+    #[cfg(test)]
+    pub(super) fn bytes(self) -> usize {
+        self.bytes
+    }
+
+    /// Whether these windows, in a table of so many records, are better logged than put into their places.
+    pub(super) fn suits(self, windows: Size, records: u64) -> bool {
+        let few = self.is_empty() && windows.number <= FEW;
+        let dense = records <= DENSE.saturating_mul(u64::try_from(windows.number).unwrap_or(u64::MAX));
+        !windows.is_none() && !few && !dense
+    }
+
+    pub(super) fn has_room(self, windows: Size) -> bool {
+        self.bytes + windows.bytes <= FULL_BYTES
+    }
+
+    /// With one entry more.
+    pub(super) fn append(self, log: &mut redb::Table<'_, u64, &[u8]>, entry: &Entry) -> Result<Self, redb::Error> {
+        log.insert(self.next, entry.0.as_slice())?;
+        Ok(Self { next: self.next + 1, bytes: self.bytes + entry.0.len() })
+    }
+}
+
+/// How many windows a transaction has, and how much of the log they would take.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Size {
+    number: usize,
+    bytes: usize,
+}
+
+impl Size {
+    /// With one more, of so many bytes.
+    pub(super) fn and(self, bytes: usize) -> Self {
+        Self { number: self.number + 1, bytes: self.bytes + 8 + bytes }
+    }
+
+    pub(super) fn is_none(self) -> bool {
+        self.number == 0
+    }
+}
+
+/// The windows of one transaction.
+#[derive(Default)]
+pub(super) struct Entry(Vec<u8>);
+
+impl Entry {
+    /// A key comes once.
+    pub(super) fn push(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), redb::Error> {
+        let length = |bytes: &[u8]| u32::try_from(bytes.len()).ok().filter(|length| *length != REMOVED);
+        let lengths = length(key).zip(value.map_or(Some(REMOVED), length));
+        let (key_length, value_length) = lengths.ok_or(redb::Error::ValueTooLarge(key.len()))?;
+        self.0.extend_from_slice(&key_length.to_be_bytes());
+        self.0.extend_from_slice(&value_length.to_be_bytes());
+        self.0.extend_from_slice(key);
+        self.0.extend_from_slice(value.unwrap_or_default());
+        Ok(())
+    }
+}
+
+/// A key, and its value; none where it is removed.
+type Change<'a> = (&'a [u8], Option<&'a [u8]>);
+
+/// What the log says of records: each once, by its key; none where it was removed.
+type Changes<'a> = BTreeMap<&'a [u8], Option<&'a [u8]>>;
+
+/// The entries of a log, in order.
+struct Logged(Vec<Vec<u8>>);
+
+impl Logged {
+    fn read(log: &impl ReadableTable<u64, &'static [u8]>) -> Result<Self, redb::Error> {
+        let entries = log.iter()?.map(|entry| Ok(entry?.1.value().to_vec()));
+        Ok(Self(entries.collect::<Result<_, redb::Error>>()?))
+    }
+
+    fn changes(&self) -> Result<Changes<'_>, redb::Error> {
+        let mut changes = Changes::new();
+        for entry in &self.0 {
+            let mut rest = entry.as_slice();
+            while let Some((key, value)) = next(&mut rest)? {
+                changes.insert(key, value);
+            }
+        }
+        Ok(changes)
+    }
+}
+
+/// The bytes of one record as it counts; none where there is none.
+pub(super) fn get(transaction: &ReadTransaction, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, redb::Error> {
+    if takes(table) {
+        for entry in transaction.open_table(LOG)?.iter()?.rev() {
+            let (_, entry) = entry?;
+            let mut rest = entry.value();
+            while let Some((logged, value)) = next(&mut rest)? {
+                if logged == key {
+                    return Ok(value.map(<[u8]>::to_vec));
+                }
+            }
+        }
+    }
+    let stored = transaction.open_table(RECORDS)?.get(key)?;
+    Ok(stored.map(|stored| stored.value().to_vec()))
+}
+
+/// Every record as it counts: those in their places that the log says nothing of, then those in the log.
+pub(super) fn visit(
+    transaction: &ReadTransaction,
+    mut each: impl FnMut(&[u8], &[u8]) -> Result<(), redb::Error>,
+) -> Result<(), redb::Error> {
+    let logged = Logged::read(&transaction.open_table(LOG)?)?;
+    let changes = logged.changes()?;
+    for record in transaction.open_table(RECORDS)?.iter()? {
+        let (key, value) = record?;
+        if !changes.contains_key(key.value()) {
+            each(key.value(), value.value())?;
+        }
+    }
+    let mut put = changes.into_iter().filter_map(|(key, value)| Some((key, value?)));
+    put.try_for_each(|(key, value)| each(key, value))
+}
+
+/// Puts everything into its place, and empties the log.
+pub(super) fn fold(
+    transaction: &WriteTransaction,
+    records: &mut redb::Table<'_, &[u8], &[u8]>,
+) -> Result<(), redb::Error> {
+    let logged = Logged::read(&transaction.open_table(LOG)?)?;
+    for (key, value) in logged.changes()? {
+        match value {
+            Some(value) => drop(records.insert(key, value)?),
+            None => drop(records.remove(key)?),
+        }
+    }
+    transaction.delete_table(LOG)?;
+    transaction.open_table(LOG)?;
+    Ok(())
+}
+
+fn next<'a>(rest: &mut &'a [u8]) -> Result<Option<Change<'a>>, redb::Error> {
+    if rest.is_empty() {
+        return Ok(None);
+    }
+    take(rest).map(Some).ok_or_else(|| redb::Error::Corrupted("an entry of its log is cut short".to_owned()))
+}
+
+fn take<'a>(rest: &mut &'a [u8]) -> Option<Change<'a>> {
+    let (key_length, after) = rest.split_first_chunk()?;
+    let (value_length, after) = after.split_first_chunk()?;
+    let (key, after) = after.split_at_checked(usize::try_from(u32::from_be_bytes(*key_length)).ok()?)?;
+    let value_length = u32::from_be_bytes(*value_length);
+    let (value, after) = match value_length {
+        REMOVED => (None, after),
+        length => {
+            let (value, after) = after.split_at_checked(usize::try_from(length).ok()?)?;
+            (Some(value), after)
+        }
+    };
+    *rest = after;
+    Some((key, value))
+}
