@@ -11,6 +11,7 @@ use securemqtt_cli::exit::{Exit, Failure, Outcome};
 use securemqtt_cli::identity::Role;
 use securemqtt_cli::logging::Talk;
 use securemqtt_cli::questions::Questions;
+use securemqtt_cli::runtime;
 use securemqtt_cli::signals::{Asked, Signals};
 use securemqtt_cli::start::Start;
 use securemqtt_cli::status::About;
@@ -44,20 +45,16 @@ pub(crate) fn run(cli: &Cli) -> Outcome<Exit> {
     let source = cli.readings.input().open(cli.readings.raw)?;
     let start = Start::new(Role::Publisher, &cli.state, &cli.trust, &cli.broker)?;
     // One thread: what is published goes to the connection without waking another. The disk and the input have their own.
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    // A run is large: it goes on the heap.
-    let exit = runtime.block_on(async { Box::pin(App::new(cli, start, source).await?.run()).await });
-    // The input's thread may still be waiting for its next line.
-    runtime.shutdown_background();
-    exit
+    let cli = cli.clone();
+    runtime::run(async move { App::new(cli, start, source).await?.run().await })
 }
 
 /// Refused subscribers that are named; a flood of strangers must not fill the terminal, nor the memory.
 const MAX_REFUSED: usize = 256;
 
 /// A run of the program.
-struct App<'a> {
-    cli: &'a Cli,
+struct App {
+    cli: Cli,
     talk: Talk,
     warn: Talk,
     publisher: Publisher,
@@ -83,8 +80,8 @@ struct App<'a> {
     _state: StateDir,
 }
 
-impl<'a> App<'a> {
-    async fn new(cli: &'a Cli, start: Start, source: Box<dyn Source>) -> Outcome<Self> {
+impl App {
+    async fn new(cli: Cli, start: Start, source: Box<dyn Source>) -> Outcome<Self> {
         let first_contact = start.first_contact();
         let about = About::new(&start);
         let fingerprint = start.identity.public().fingerprint();
@@ -110,7 +107,6 @@ impl<'a> App<'a> {
             }
         }
         Ok(Self {
-            cli,
             talk: cli.log.talk("Publisher", true),
             warn: cli.log.talk("Publisher", false),
             publisher,
@@ -131,6 +127,7 @@ impl<'a> App<'a> {
             greeted: false,
             about,
             control: ControlSocket::bind(&start.state),
+            cli,
             _state: start.state,
         })
     }
@@ -155,11 +152,15 @@ impl<'a> App<'a> {
                 request = self.control.next() => self.answer(request),
                 (id, allow) = self.questions.answer() => self.publisher.decide(id, allow),
                 notice = self.publisher.next() => self.tell(notice?)?,
-                () = self.batch.due(), if is_ready => self.send()?,
-                item = next_item(&mut self.input), if is_ready => match item {
-                    None => return Ok(false),
-                    Some(item) => self.take_all(item?)?,
-                },
+                () = self.batch.due(), if is_ready => {
+                    self.send()?;
+                    self.publisher.give_way().await;
+                }
+                item = next_item(&mut self.input), if is_ready => {
+                    let Some(item) = item else { return Ok(false) };
+                    self.take_all(item?)?;
+                    self.publisher.give_way().await;
+                }
             }
         }
     }

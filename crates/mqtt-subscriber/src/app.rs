@@ -12,6 +12,7 @@ use securemqtt_cli::exit::{Exit, Failure, Outcome};
 use securemqtt_cli::identity::Role;
 use securemqtt_cli::logging::Talk;
 use securemqtt_cli::questions::Questions;
+use securemqtt_cli::runtime;
 use securemqtt_cli::signals::{Asked, Signals};
 use securemqtt_cli::start::Start;
 use securemqtt_cli::status::About;
@@ -40,10 +41,8 @@ pub(crate) fn run(cli: &Cli) -> Outcome<Exit> {
     let warn = cli.log.talk("Subscriber", false);
     let output = Output::open(style, cli.readings.out.as_deref())?;
     let start = Start::new(Role::Subscriber, &cli.state, &cli.trust, &cli.broker)?;
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
-    let exit = runtime.block_on(async { App::new(cli, start, output, talk, warn)?.run().await });
-    runtime.shutdown_background();
-    exit
+    let cli = cli.clone();
+    runtime::run(async move { App::new(cli, start, output, talk, warn)?.run().await })
 }
 
 /// Why the run ends.
@@ -63,8 +62,8 @@ enum Flow {
 }
 
 /// A run of the program.
-pub(crate) struct App<'a> {
-    readings: &'a ReadingArgs,
+pub(crate) struct App {
+    readings: ReadingArgs,
     talk: Talk,
     warn: Talk,
     output: Output,
@@ -91,10 +90,10 @@ pub(crate) struct App<'a> {
     _state: StateDir,
 }
 
-impl<'a> App<'a> {
+impl App {
     /// Starts to connect.
-    pub(crate) fn new(cli: &'a Cli, start: Start, mut output: Output, talk: Talk, warn: Talk) -> Outcome<Self> {
-        let readings = &cli.readings;
+    pub(crate) fn new(cli: Cli, start: Start, mut output: Output, talk: Talk, warn: Talk) -> Outcome<Self> {
+        let readings = cli.readings;
         let selection = readings.selection();
         let first_contact = start.first_contact();
         let about = About::new(&start);
@@ -172,8 +171,9 @@ impl<'a> App<'a> {
     }
 
     async fn read_all(&mut self) -> Outcome<End> {
-        let over = async {
-            match self.readings.timeout {
+        let timeout = self.readings.timeout;
+        let over = async move {
+            match timeout {
                 Some(time) => tokio::time::sleep(time).await,
                 None => std::future::pending().await,
             }

@@ -23,6 +23,14 @@ impl Summary {
         let lower = sorted[(sorted.len() - 1) / 2];
         Some(Self { median: f64::midpoint(lower, upper), min, max })
     }
+
+    /// Of many: the quartiles stand for the lowest and the highest, which would say little.
+    pub(crate) fn quartiles(values: impl IntoIterator<Item = f64>) -> Option<Self> {
+        let mut sorted: Vec<f64> = values.into_iter().filter(|value| value.is_finite()).collect();
+        sorted.sort_unstable_by(f64::total_cmp);
+        let [min, max] = [0.25, 0.75].map(|share| percentile(&sorted, share));
+        Some(Self { min: min?, max: max?, ..Self::of(sorted)? })
+    }
 }
 
 impl Summary {
@@ -118,6 +126,13 @@ mod tests {
         assert_eq!((odd.median, odd.min, odd.max), (3.0, 1.0, 1000.0));
         assert_eq!(Summary::of([4.0, 1.0, 2.0, 3.0]), Some(Summary { median: 2.5, min: 1.0, max: 4.0 }));
         assert_eq!(Summary::of([7.0]).unwrap(), Summary { median: 7.0, min: 7.0, max: 7.0 });
+    }
+
+    #[test]
+    fn of_many_the_quartiles_are_the_spread() {
+        let many = (1..=99).map(f64::from).chain([1e6]);
+        assert_eq!(Summary::quartiles(many), Some(Summary { median: 50.5, min: 25.0, max: 75.0 }));
+        assert_eq!(Summary::quartiles([f64::NAN]), None);
     }
 
     #[test]

@@ -16,6 +16,7 @@ pub mod prompt;
 pub mod questions;
 pub mod refusals;
 pub mod running;
+pub mod runtime;
 pub mod signals;
 pub mod start;
 pub mod status;

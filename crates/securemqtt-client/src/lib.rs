@@ -13,6 +13,7 @@ pub mod publisher;
 mod pump;
 pub mod state;
 pub mod subscriber;
+mod turn;
 
 pub use error::ClientError;
 pub use notice::{Notice, Trouble};

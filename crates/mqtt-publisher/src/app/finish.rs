@@ -19,7 +19,7 @@ enum Waited {
     Signal,
 }
 
-impl App<'_> {
+impl App {
     pub(super) async fn finish(mut self, interrupted: bool) -> Outcome<Exit> {
         self.publisher.watch();
         match self.drain(interrupted).await? {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 
 use super::App;
 
-impl App<'_> {
+impl App {
     pub(super) fn answer(&mut self, request: Request) {
         let answer = match request.command {
             Command::Status => status(&self.about, self.publisher.is_connected(), self.publisher.engine()),

@@ -15,7 +15,7 @@ use super::{App, MAX_REFUSED, concerns};
 /// Ranges lost to subscribers that are remembered for the end.
 const MAX_LOST: usize = 1024;
 
-impl App<'_> {
+impl App {
     pub(super) fn tell(&mut self, notice: Notice<Event>) -> Outcome<()> {
         match notice {
             Notice::Connected => self.connected(),

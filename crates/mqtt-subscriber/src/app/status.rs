@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use super::App;
 
-impl App<'_> {
+impl App {
     pub(super) fn answer(&mut self, request: Request) -> Outcome<()> {
         match request.command {
             Command::Status => {

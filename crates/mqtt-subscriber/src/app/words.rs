@@ -13,7 +13,7 @@ use crate::output::Gap;
 
 const LISTENING: &str = "Listening for encrypted messages...";
 
-impl App<'_> {
+impl App {
     pub(super) fn tell(&mut self, notice: Notice<Event>) -> Outcome<()> {
         match notice {
             Notice::Connected => self.connected(),

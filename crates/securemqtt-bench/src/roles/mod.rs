@@ -36,7 +36,7 @@ fn start(job: &str) -> Outcome<()> {
         Job::Fleet { .. } => Builder::new_multi_thread().worker_threads(THREADS).enable_all().build()?,
         _ => Builder::new_current_thread().enable_all().build()?,
     };
-    runtime.block_on(async {
+    let played = async {
         match job {
             Job::PlainPublisher { site, load } => plain::publish(&site, &load).await,
             Job::PlainSubscriber { site, topic, qos, timed } => plain::subscribe(&site, topic, qos, timed).await,
@@ -50,5 +50,7 @@ fn start(job: &str) -> Outcome<()> {
                 fleet::sail(&site, publishers, connections, &subscriber, &known_peers).await
             }
         }
-    })
+    };
+    // A task, as the programs' main loops are.
+    runtime.block_on(async { tokio::spawn(played).await })?
 }

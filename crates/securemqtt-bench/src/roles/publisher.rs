@@ -66,7 +66,10 @@ async fn run(
         tokio::select! {
             biased;
             notice = publisher.next() => drop(notice?),
-            () = batch.due(), if is_ready => batch.send(publisher, load)?,
+            () = batch.due(), if is_ready => {
+                batch.send(publisher, load)?;
+                publisher.give_way().await;
+            }
             () = pace.next(), if is_ready => {
                 let at_hand = if pace.is_even() { 1 } else { MAX_AT_ONCE };
                 for _ in 0..at_hand {
@@ -76,6 +79,7 @@ async fn run(
                         break;
                     }
                 }
+                publisher.give_way().await;
             }
         }
     }

@@ -94,16 +94,31 @@ impl Contender {
     }
 
     fn run_roles(&self, bench: &Bench, broker: &Broker, directory: &Path, shape: Shape) -> Outcome<Sample> {
+        let [mut publisher, mut subscriber] = self.start_roles(bench, broker, directory, shape)?;
+        run::roles(&mut publisher, &mut subscriber, broker.meter()?, shape.time, 1)
+    }
+
+    /// Publisher and subscriber, ready.
+    ///
+    /// # Errors
+    /// If something is missing, or one does not get ready.
+    pub(super) fn start_roles(
+        &self,
+        bench: &Bench,
+        broker: &Broker,
+        directory: &Path,
+        shape: Shape,
+    ) -> Outcome<[Role; 2]> {
         let [publisher, subscriber] = self.jobs(broker, directory, shape)?;
         let start = |job: &Job, script: &str| match self.kind {
             Kind::Python => python(bench, directory, job, script),
             _ => Role::start(job),
         };
-        let mut subscriber = start(&subscriber, "subscriber.py")?;
+        let subscriber = start(&subscriber, "subscriber.py")?;
         subscriber.ready(PATIENCE)?;
-        let mut publisher = start(&publisher, "publisher.py")?;
+        let publisher = start(&publisher, "publisher.py")?;
         publisher.ready(PATIENCE)?;
-        run::roles(&mut publisher, &mut subscriber, broker.meter()?, shape.time, 1)
+        Ok([publisher, subscriber])
     }
 
     /// The two processes.

@@ -1,20 +1,25 @@
-//! The age of a reading at its delivery, at a steady rate.
+//! The age of a reading at its delivery, at a steady rate; everybody in turn.
 
 use std::time::Duration;
 
+use tempfile::TempDir;
+
 use super::contender::{Contender, Kind, Shape};
 use super::throughput::SIZE;
-use super::{Bench, progress};
+use super::{Bench, progress, run};
+use crate::broker::Broker;
+use crate::outcome::Outcome;
 use crate::plot::{self, Labels, Legend, Line};
+use crate::process::Role;
 use crate::report::Section;
-use crate::stats::{Summary, cell, count64, number, percentile};
+use crate::stats::{Summary, cell, count64, percentile};
 use crate::table::Table;
 
 const PER_SECOND: u32 = 1_000;
 const PLOT: &str = "latency.svg";
 
 /// Each after the plaintext that it is compared with.
-const ROWS: [Contender; 5] = [
+static ROWS: [Contender; 5] = [
     Contender::new("rumqttc, plaintext, QoS 0", Kind::Plain, 0),
     Contender::new("securemqtt, QoS 0", Kind::Ours, 0),
     Contender::new("rumqttc, plaintext, QoS 1", Kind::Plain, 1),
@@ -23,36 +28,82 @@ const ROWS: [Contender; 5] = [
 ];
 const SHARES: [f64; 3] = [0.5, 0.9, 0.99];
 
-/// The percentiles of one run, in microseconds.
+/// What one turn of a row gave: percentiles in microseconds.
 type Percentiles = [f64; 3];
 
 /// Measures it.
 pub(super) fn section(bench: &Bench) -> Section {
-    // 6,000 readings a run: the last hundredth of them is 60.
-    let time = bench.pick(Duration::from_secs(6), Duration::from_secs(1));
+    // A turn of 500 readings: the machine is another one a few seconds later.
+    let turn = Duration::from_millis(500);
+    let turns = bench.pick(12, 2) * bench.runs;
     let mut section = Section::new("Latency");
     section.note(format!(
-        "From the call that publishes to the delivery to the program, {PER_SECOND} readings a second of {SIZE} bytes for \
-         {time:?} a run, by one clock. Microseconds. The spool's share is one commit of the publisher's database with fdatasync."
+        "From the call that publishes to the delivery to the program, {PER_SECOND} readings a second of {SIZE} bytes, by one \
+         clock. Microseconds. Everybody runs all the time, each at a broker of its own, and publishes when it is its turn, for \
+         {turn:?}; {turns} turns each. Medians of the turns, and in brackets their quartiles; ratios are to the plaintext of \
+         the same round. The spool's share is one commit of the publisher's database with fdatasync."
     ));
-    let shape = Shape { size: SIZE, time, per_second: Some(PER_SECOND) };
-    let mut runs: Vec<Vec<Percentiles>> = vec![Vec::new(); ROWS.len()];
-    let mut pooled: Vec<Vec<u64>> = vec![Vec::new(); ROWS.len()];
-    for round in 1..=bench.runs {
-        for ((row, runs), pooled) in ROWS.iter().zip(&mut runs).zip(&mut pooled) {
-            match row.run(bench, shape) {
-                Ok(run) => {
-                    runs.extend(percentiles(&run.ages_ns));
-                    pooled.extend(run.ages_ns);
-                }
-                Err(why) => section.missing(&format!("{}: {why}.", row.name)),
-            }
-        }
-        progress(&format!("latency: round {round} done"));
+    let shape = Shape { size: SIZE, time: turn, per_second: Some(PER_SECOND) };
+    let mut courses: Vec<Course> = ROWS.iter().map(|row| Course::start(row, bench, shape)).collect();
+    for _ in 0..turns {
+        courses.iter_mut().for_each(|course| course.take_turn(turn));
     }
-    section.table(&table(&runs));
-    draw(bench, pooled, &mut section);
+    progress("latency: done");
+    for course in &courses {
+        if let Err(why) = &course.crew {
+            section.missing(&format!("{}: {why}.", course.row.name));
+        }
+    }
+    section.table(&table(&courses));
+    draw(bench, courses, &mut section);
     section
+}
+
+/// A row's processes, and what they have given.
+struct Course {
+    row: &'static Contender,
+    crew: Outcome<Crew>,
+    turns: Vec<Option<Percentiles>>,
+    ages_ns: Vec<u64>,
+}
+
+/// Everybody whom a row needs. The broker is the last to go.
+struct Crew {
+    publisher: Role,
+    subscriber: Role,
+    readings: u64,
+    _directory: TempDir,
+    _broker: Broker,
+}
+
+impl Course {
+    fn start(row: &'static Contender, bench: &Bench, shape: Shape) -> Self {
+        let crew = Crew::start(row, bench, shape);
+        Self { row, crew, turns: Vec::new(), ages_ns: Vec::new() }
+    }
+
+    /// One turn; the first that fails is the last.
+    fn take_turn(&mut self, time: Duration) {
+        let Ok(crew) = &mut self.crew else { return };
+        match run::ages_ns(&mut crew.publisher, &mut crew.subscriber, &mut crew.readings, time) {
+            Ok(ages_ns) => {
+                self.turns.push(percentiles(&ages_ns));
+                self.ages_ns.extend(ages_ns);
+            }
+            Err(why) => self.crew = Err(why),
+        }
+    }
+}
+
+impl Crew {
+    fn start(row: &Contender, bench: &Bench, shape: Shape) -> Outcome<Self> {
+        let (broker, directory) = (bench.broker()?, bench.directory()?);
+        let [mut publisher, mut subscriber] = row.start_roles(bench, &broker, directory.path(), shape)?;
+        let mut readings = 0;
+        // A warm-up.
+        run::ages_ns(&mut publisher, &mut subscriber, &mut readings, shape.time)?;
+        Ok(Self { publisher, subscriber, readings, _directory: directory, _broker: broker })
+    }
 }
 
 fn percentiles(ages_ns: &[u64]) -> Option<Percentiles> {
@@ -62,28 +113,28 @@ fn percentiles(ages_ns: &[u64]) -> Option<Percentiles> {
     Some([p50?, p90?, p99?].map(|age| count64(age) / 1e3))
 }
 
-fn table(runs: &[Vec<Percentiles>]) -> Table {
+fn table(courses: &[Course]) -> Table {
     let mut table = Table::new(["what", "p50", "p90", "p99", "p50, of plaintext"]);
-    let summary = |runs: &[Percentiles], share: usize| Summary::of(runs.iter().map(|run| run[share]));
-    let mut plain = None;
-    for (row, runs) in ROWS.iter().zip(runs) {
-        let all: Vec<Option<Summary>> = (0..SHARES.len()).map(|share| summary(runs, share)).collect();
+    let mut plain: &[Option<Percentiles>] = &[];
+    for Course { row, turns, .. } in courses {
         if row.kind == Kind::Plain {
-            plain = all[0];
+            plain = turns;
         }
-        let ratio = all[0].zip(plain).map_or_else(|| "–".to_owned(), |(row, plain)| number(row.median / plain.median));
-        let shown = all.iter().map(|value| cell(*value));
-        table.row(std::iter::once(row.name.to_owned()).chain(shown).chain([ratio]));
+        let shares =
+            (0..SHARES.len()).map(|share| Summary::quartiles(turns.iter().filter_map(|turn| Some((*turn)?[share]))));
+        let ratios = turns.iter().zip(plain).filter_map(|(ours, plain)| Some((*ours)?[0] / (*plain)?[0]));
+        let cells = shares.chain([Summary::quartiles(ratios)]).map(cell);
+        table.row(std::iter::once(row.name.to_owned()).chain(cells));
     }
     table
 }
 
-fn draw(bench: &Bench, pooled: Vec<Vec<u64>>, section: &mut Section) {
-    let line = |(row, mut ages): (&Contender, Vec<u64>)| {
-        ages.sort_unstable();
-        Line { name: row.name.to_owned(), points: plot::distribution(&ages, 1e3) }
+fn draw(bench: &Bench, courses: Vec<Course>, section: &mut Section) {
+    let line = |mut course: Course| {
+        course.ages_ns.sort_unstable();
+        Line { name: course.row.name.to_owned(), points: plot::distribution(&course.ages_ns, 1e3) }
     };
-    let lines: Vec<Line> = ROWS.iter().zip(pooled).map(line).collect();
+    let lines: Vec<Line> = courses.into_iter().map(line).collect();
     let labels = Labels {
         title: "Latency at 1,000 readings a second",
         x: "µs, at most",
@@ -102,8 +153,16 @@ mod tests {
 
     #[test]
     fn every_row_is_compared_with_the_plaintext_above_it() {
-        let runs: Vec<Vec<Percentiles>> = [100.0, 110.0, 200.0, 210.0, 400.0].map(|p50| vec![[p50, 0.0, 0.0]]).into();
-        let ratios: Vec<String> = table(&runs)
+        let course = |row: &'static Contender, p50s: [f64; 3]| Course {
+            row,
+            crew: Err("over".into()),
+            turns: p50s.map(|p50| Some([p50, 0.0, 0.0])).into(),
+            ages_ns: Vec::new(),
+        };
+        // The second round is a slow one for everybody.
+        let p50s = [[100.0, 300.0, 100.0], [110.0, 330.0, 110.0], [200.0; 3], [210.0; 3], [400.0; 3]];
+        let courses: Vec<Course> = ROWS.iter().zip(p50s).map(|(row, p50s)| course(row, p50s)).collect();
+        let ratios: Vec<String> = table(&courses)
             .to_string()
             .lines()
             .skip(2)

@@ -35,8 +35,6 @@ pub(super) struct Sample {
     pub subscriber: Usage,
     /// See `publisher`.
     pub broker: Usage,
-    /// The age of each reading at its delivery, where that was noted.
-    pub ages_ns: Vec<u64>,
 }
 
 impl Sample {
@@ -82,7 +80,7 @@ pub(super) fn roles(
     subscriber.begin()?;
     let broker_before = broker.cpu()?;
     let (sent, began_ns, delivered) = publish(publisher, subscriber, before, time, copies)?;
-    let Said::Delivered { readings, last_ns, disordered, ages_ns } = delivered else {
+    let Said::Delivered { readings, last_ns, disordered, .. } = delivered else {
         return Err("a subscriber that does not count".into());
     };
     let sample = Sample {
@@ -93,9 +91,29 @@ pub(super) fn roles(
         publisher: publisher.usage()?,
         subscriber: subscriber.usage()?,
         broker: broker.since(broker_before)?,
-        ages_ns,
     };
     sample.checked()
+}
+
+/// Publishes for so long, after `before` readings: the age of each at its delivery.
+///
+/// # Errors
+/// If a process fails, or readings are missing.
+pub(super) fn ages_ns(
+    publisher: &mut Role,
+    subscriber: &mut Role,
+    before: &mut u64,
+    time: Duration,
+) -> Outcome<Vec<u64>> {
+    let (sent, _, delivered) = publish(publisher, subscriber, *before, time, 1)?;
+    let Said::Delivered { readings, ages_ns, .. } = delivered else {
+        return Err("a subscriber that does not count".into());
+    };
+    *before += sent;
+    if readings != *before {
+        return Err(format!("{readings} of {before} readings came").into());
+    }
+    Ok(ages_ns)
 }
 
 /// Publishes for so long and waits for all of it: how many come of it, since when, and what came.
@@ -149,7 +167,6 @@ pub(super) fn programs(
         publisher: lines.meter.since(publisher_before)?,
         subscriber: printed.meter.since(subscriber_before)?,
         broker: broker.since(broker_before)?,
-        ages_ns: Vec::new(),
     };
     sample.checked()
 }
@@ -185,8 +202,8 @@ mod tests {
 
     fn sample() -> Sample {
         let usage = Usage { cpu: Duration::from_millis(3), peak_kib: 1 };
-        let (publisher, subscriber, broker, ages_ns) = (usage, usage, usage, Vec::new());
-        Sample { sent: 1_000, delivered: 1_000, disordered: 0, seconds: 0.5, publisher, subscriber, broker, ages_ns }
+        let (publisher, subscriber, broker) = (usage, usage, usage);
+        Sample { sent: 1_000, delivered: 1_000, disordered: 0, seconds: 0.5, publisher, subscriber, broker }
     }
 
     #[test]

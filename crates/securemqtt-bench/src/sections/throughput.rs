@@ -146,8 +146,7 @@ mod tests {
     fn sample(sent: u64, micros: u64) -> Sample {
         let usage = Usage { cpu: Duration::from_micros(micros), peak_kib: 2048 };
         let (publisher, subscriber, broker) = (usage, usage, usage);
-        let ages_ns = Vec::new();
-        Sample { sent, delivered: sent, disordered: 0, seconds: 2.0, publisher, subscriber, broker, ages_ns }
+        Sample { sent, delivered: sent, disordered: 0, seconds: 2.0, publisher, subscriber, broker }
     }
 
     #[test]

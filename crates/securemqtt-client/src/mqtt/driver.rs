@@ -162,12 +162,14 @@ impl Driver {
         self.tell(News::Event(event));
     }
 
-    /// Tells of the messages that arrived, all at once: a wake for each would cost more than they do.
-    pub(super) fn tell_arrived(&mut self) {
-        if !self.arrived.is_empty() {
+    /// Tells of the messages that arrived, all at once: a wake for each would cost more than they do. Whether there were any.
+    pub(super) fn tell_arrived(&mut self) -> bool {
+        let told = !self.arrived.is_empty();
+        if told {
             let messages = std::mem::take(&mut self.arrived);
             self.tell(News::Messages(messages));
         }
+        told
     }
 
     /// Sends news, or keeps them until there is room; in order.

@@ -17,6 +17,7 @@ use super::events::{AckToken, LinkEvent, MAX_QUEUED_BYTES, Message};
 use super::link::Command;
 use super::outbox::Publish;
 use super::window::Window;
+use crate::turn::give_way;
 
 /// How long a clean DISCONNECT may take, and how long of that may wait for acknowledgements.
 const DISCONNECT_WITHIN: Duration = Duration::from_secs(4);
@@ -120,8 +121,12 @@ impl Driver {
                     {
                         self.report(report, live);
                     }
-                    self.tell_arrived();
+                    let told = self.tell_arrived();
                     self.hand_over(live);
+                    if told {
+                        // Readings are waited for; that there is nothing more to read can wait.
+                        give_way().await;
+                    }
                 }
                 Err(_) if live.closing => return Ending::Stopped,
                 Err(error) => return Ending::Lost(error),

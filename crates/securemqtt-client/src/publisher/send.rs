@@ -16,6 +16,7 @@ use super::{PublishError, Publisher, WhenFull};
 use crate::error::ClientError;
 use crate::mqtt::{LinkError, LinkErrorKind};
 use crate::state::{Loaded, StateError, Store};
+use crate::turn::give_way;
 
 /// The most that sealing adds: header, tag and signature.
 const OVERHEAD: usize = 12 + 16 + 64;
@@ -57,6 +58,11 @@ impl Publisher {
             self.poll();
         }
         Ok(())
+    }
+
+    /// Lets the link send what was published, before the caller looks at anything else: that takes as long again.
+    pub async fn give_way(&mut self) {
+        give_way().await;
     }
 
     /// A topic that the link takes, with a message of so many bytes. Mostly it is that of the reading before.

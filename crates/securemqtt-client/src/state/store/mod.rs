@@ -32,8 +32,8 @@ mod tests;
 mod writer;
 
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::mpsc::{self, RecvTimeoutError};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
@@ -111,8 +111,9 @@ pub struct Store {
     path: PathBuf,
     shared: Arc<Shared>,
     news: news::Reader,
-    /// How the thread has ended; none when that was asked for.
-    ended: Option<mpsc::Receiver<Result<(), String>>>,
+    /// How the thread has ended; none when that was asked for. The lock is never contended: with it, a program that waits for
+    /// a record may go on in another thread.
+    ended: Option<Mutex<mpsc::Receiver<Result<(), String>>>>,
 }
 
 impl Store {
@@ -148,7 +149,7 @@ impl Store {
         let run = move || drop(end.send(work()));
         let spawned = thread::Builder::new().name("state".to_owned()).spawn(run);
         spawned.map_err(|source| StateError::Write { path: path.clone(), source })?;
-        Ok(Self { path, shared, news: news::Reader::new(news), ended: Some(ended) })
+        Ok(Self { path, shared, news: news::Reader::new(news), ended: Some(Mutex::new(ended)) })
     }
 
     /// The file.
@@ -211,20 +212,25 @@ impl Store {
     /// # Errors
     /// If it cannot be stored.
     pub fn close(mut self) -> Result<(), StateError> {
-        let not_stored = |why| StateError::NotStored { path: self.path.clone(), why };
         self.shared.close();
-        match self.ended.take().map(|ended| ended.recv()) {
+        let ended = self.take_ended();
+        let not_stored = |why| StateError::NotStored { path: self.path.clone(), why };
+        match ended.map(|ended| ended.recv()) {
             Some(Ok(ended)) => ended.map_err(not_stored),
             Some(Err(_)) => Err(not_stored("the thread that stores has failed".to_owned())),
             None => Ok(()),
         }
+    }
+
+    fn take_ended(&mut self) -> Option<mpsc::Receiver<Result<(), String>>> {
+        self.ended.take().map(|ended| ended.into_inner().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Drop for Store {
     /// As [`Store::close`], but on a disk that hangs the thread is left behind, with the file and its lock.
     fn drop(&mut self) {
-        let Some(ended) = self.ended.take() else { return };
+        let Some(ended) = self.take_ended() else { return };
         self.shared.close();
         if let Err(RecvTimeoutError::Timeout) = ended.recv_timeout(DROP_PATIENCE) {
             tracing::warn!("{} is not closed: the disk does not answer", self.path.display());
