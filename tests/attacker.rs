@@ -90,11 +90,11 @@ impl Halves {
             let frame = self.sealer.seal(&delivery.topic, &delivery.payload).unwrap();
             seals.send.push(Outgoing {
                 topic: delivery.topic.to_string(),
-                payload: frame,
+                payload: frame.to_vec(),
                 qos: Qos::AtLeastOnce,
                 retain: false,
             });
-            self.read.lock().unwrap().push(delivery.payload);
+            self.read.lock().unwrap().push(delivery.payload.to_vec());
         }
         let to_left = reads.send.into_iter().map(|message| (From::Left, message));
         let to_right = seals.send.into_iter().map(|message| (From::Right, message));

@@ -69,7 +69,7 @@ fn open(criterion: &mut Criterion) {
             while left > 0 {
                 let chunk = left.min(CHUNK);
                 left -= chunk;
-                let frames: Vec<Vec<u8>> = (0..chunk).map(|_| pair.seal().unwrap()).collect();
+                let frames: Vec<_> = (0..chunk).map(|_| pair.seal().unwrap()).collect();
                 let mut out = subscriber::Output::default();
                 let start = Instant::now();
                 for frame in &frames {

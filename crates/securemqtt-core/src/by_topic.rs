@@ -39,19 +39,23 @@ impl<T: OfTopic> ByTopic<T> {
     /// The place of a topic.
     #[inline]
     pub(crate) fn find(&mut self, topic: &str) -> Option<usize> {
-        self.last = self.place(topic)?;
+        if !self.is_last(topic) {
+            self.last = self.place_by_hash(topic)?;
+        }
         Some(self.last)
     }
 
     #[inline]
+    fn is_last(&self, topic: &str) -> bool {
+        self.all.get(self.last).is_some_and(|last| **last.topic() == *topic)
+    }
+
     fn place(&self, topic: &str) -> Option<usize> {
-        match self.all.get(self.last) {
-            Some(last) if **last.topic() == *topic => Some(self.last),
-            _ => self.place_by_hash(topic),
-        }
+        if self.is_last(topic) { Some(self.last) } else { self.place_by_hash(topic) }
     }
 
     // Apart, so that what is found without a hash is found in place.
+    #[cold]
     #[inline(never)]
     fn place_by_hash(&self, topic: &str) -> Option<usize> {
         self.places.get(topic).copied()
@@ -68,11 +72,13 @@ impl<T: OfTopic> ByTopic<T> {
     }
 
     /// The one that was found or added last.
+    #[inline]
     pub(crate) fn last_mut(&mut self) -> Option<&mut T> {
         self.all.get_mut(self.last)
     }
 
     /// What is at a place.
+    #[inline]
     pub(crate) fn at(&mut self, place: usize) -> &mut T {
         &mut self.all[place]
     }

@@ -33,22 +33,46 @@ impl Ledger {
     /// Notes a frame that holds the sequence numbers `from..to`. The oldest is forgotten when the ledger is full.
     #[inline]
     pub fn note(&mut self, from: u32, to: u32, leaf: Leaf) {
-        let line = Line { from, to, leaf };
-        match self.lines.back() {
-            Some(last) if last.from > from => {
-                let at = self.lines.partition_point(|line| line.from < from);
-                self.lines.insert(at, line);
-            }
-            _ => {
-                // Many topics have one frame between two ticks.
-                if self.lines.capacity() == 0 {
-                    self.lines.reserve_exact(1);
-                }
-                self.lines.push_back(line);
-            }
+        if self.lines.back().is_some_and(|last| last.from > from) {
+            self.note_between(Line { from, to, leaf });
+        } else {
+            self.push(from, to, leaf);
         }
+    }
+
+    /// Notes a frame whose numbers are above all before.
+    #[expect(clippy::inline_always, reason = "two stores; as a call, twice as much")]
+    #[inline(always)]
+    pub(crate) fn push(&mut self, from: u32, to: u32, leaf: Leaf) {
+        if self.lines.len() == self.lines.capacity() {
+            self.grow();
+        }
+        self.lines.push_back(Line { from, to, leaf });
+        self.forget_too_many();
+    }
+
+    #[inline]
+    fn forget_too_many(&mut self) {
         if self.lines.len() > MAX_FRAMES {
             self.lines.pop_front();
+        }
+    }
+
+    #[cold]
+    fn note_between(&mut self, line: Line) {
+        let at = self.lines.partition_point(|before| before.from < line.from);
+        self.lines.insert(at, line);
+        self.forget_too_many();
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn grow(&mut self) {
+        // Many topics have one frame between two ticks.
+        if self.lines.capacity() == 0 {
+            self.lines.reserve_exact(1);
+        } else {
+            self.lines.reserve(1);
         }
     }
 

@@ -6,6 +6,7 @@
 pub mod bucket;
 mod by_topic;
 pub mod chain;
+mod chunk;
 pub mod handshake;
 pub mod identity;
 pub mod kdf;
@@ -26,4 +27,6 @@ mod types;
 mod vectors;
 pub mod wire;
 
+/// What a frame or a reading is handed over in: `bytes`.
+pub use bytes::Bytes;
 pub use types::{Delivery, Now, Outgoing, Qos};

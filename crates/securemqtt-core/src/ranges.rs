@@ -45,20 +45,26 @@ impl RangeSet {
         from >= to || self.ranges.get(at).is_some_and(|&(start, end)| start <= from && to <= end)
     }
 
-    /// Adds `from..to`. Returns the gap that had to be closed for it, if any: those numbers count as seen from now on.
+    /// One past the highest number, to be moved on; `None` where the set is empty.
     #[inline]
-    pub fn insert(&mut self, from: u32, to: u32) -> Option<(u32, u32)> {
-        // The common case: the next number in order.
+    pub(crate) fn end_mut(&mut self) -> Option<&mut u32> {
+        self.ranges.last_mut().map(|(_, end)| end)
+    }
+
+    /// Adds `from..to` where the set ends at `from`. False, and nothing is added, where it does not.
+    #[inline]
+    pub fn extend(&mut self, from: u32, to: u32) -> bool {
         match self.ranges.last_mut() {
             Some(last) if last.1 == from && from < to => {
                 last.1 = to;
-                None
+                true
             }
-            _ => self.insert_between(from, to),
+            _ => false,
         }
     }
 
-    fn insert_between(&mut self, from: u32, to: u32) -> Option<(u32, u32)> {
+    /// Adds `from..to`. Returns the gap that had to be closed for it, if any: those numbers count as seen from now on.
+    pub fn insert(&mut self, from: u32, to: u32) -> Option<(u32, u32)> {
         if from >= to {
             return None;
         }

@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use crate::identity::PeerId;
 
 /// The time of one call: the core has no clock of its own.
@@ -48,8 +50,8 @@ pub struct Delivery {
     pub stream: u32,
     /// Its sequence number within (run, topic).
     pub seq: u32,
-    /// The reading.
-    pub payload: Vec<u8>,
+    /// The reading. Kept for long, it may keep a few kilobytes of those beside it.
+    pub payload: Bytes,
 }
 
 // A reading is the users' secret: it is shown by the output, never by a log.

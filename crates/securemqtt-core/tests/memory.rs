@@ -90,7 +90,7 @@ impl Wire {
             }
         }
         self.answers = publisher::Output::default();
-        publisher.seal(&topic(index), br#"{"heart_rate": 83}"#).unwrap()
+        publisher.seal(&topic(index), br#"{"heart_rate": 83}"#).unwrap().to_vec()
     }
 }
 

@@ -139,7 +139,7 @@ fn engines_and_readings_are_hidden() {
         }
     }
     subscriber.handle("t", &frame, now, &mut rng, &mut to_p);
-    assert_eq!(to_p.deliveries.iter().map(|delivery| delivery.payload.as_slice()).collect::<Vec<_>>(), [reading]);
+    assert_eq!(to_p.deliveries.iter().map(|delivery| &*delivery.payload).collect::<Vec<_>>(), [reading]);
     let secrets: [&[u8]; 3] = [&*p_secret, &*s_secret, reading];
     let debugs: [&dyn Debug; 4] = [&publisher, &subscriber, &to_s, &to_p];
     for value in debugs {

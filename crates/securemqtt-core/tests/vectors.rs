@@ -148,7 +148,7 @@ impl Story {
         assert!(out.send.iter().all(|message| message.topic == to_publisher));
         Taken {
             sent: out.send.into_iter().map(|message| message.payload).collect(),
-            readings: out.deliveries.into_iter().map(|delivery| (delivery.seq, delivery.payload)).collect(),
+            readings: out.deliveries.into_iter().map(|delivery| (delivery.seq, delivery.payload.to_vec())).collect(),
             events: out.events,
         }
     }

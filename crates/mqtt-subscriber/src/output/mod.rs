@@ -10,9 +10,9 @@ mod writer;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use securemqtt_core::Qos;
 use securemqtt_core::identity::Fingerprint;
 use securemqtt_core::subscriber::Span;
+use securemqtt_core::{Bytes, Qos};
 
 pub(crate) use self::format::LETTERS;
 pub use self::format::Template;
@@ -43,7 +43,7 @@ pub struct Record {
     /// Whether it may have been put out before, by a run that was killed.
     pub redelivered: bool,
     /// The reading.
-    pub payload: Vec<u8>,
+    pub payload: Bytes,
 }
 
 impl Record {
@@ -90,7 +90,7 @@ mod fixture {
             seq: 12,
             decrypt: Duration::from_nanos(412),
             redelivered: false,
-            payload: payload.to_vec(),
+            payload: payload.to_vec().into(),
         }
     }
 }

@@ -5,7 +5,7 @@ use rand_chacha::rand_core::SeedableRng as _;
 use securemqtt_core::identity::IdentityKey;
 use securemqtt_core::peers::{KnownPeers, Peer, PeerName};
 use securemqtt_core::trust::{Trust, TrustMode};
-use securemqtt_core::{Now, publisher, subscriber};
+use securemqtt_core::{Bytes, Now, publisher, subscriber};
 
 use crate::outcome::Outcome;
 
@@ -78,7 +78,7 @@ impl Pair {
     ///
     /// # Errors
     /// If the engine refuses.
-    pub fn seal(&mut self) -> Result<Vec<u8>, publisher::SealError> {
+    pub fn seal(&mut self) -> Result<Bytes, publisher::SealError> {
         self.publisher.seal(TOPIC, READING)
     }
 
@@ -86,7 +86,7 @@ impl Pair {
     ///
     /// # Errors
     /// If the engine refuses.
-    pub fn seal_batch(&mut self, readings: &[&[u8]]) -> Result<Vec<u8>, publisher::SealError> {
+    pub fn seal_batch(&mut self, readings: &[&[u8]]) -> Result<Bytes, publisher::SealError> {
         self.publisher.seal_batch(TOPIC, readings)
     }
 
@@ -133,7 +133,7 @@ mod tests {
         let mut out = subscriber::Output::default();
         let frame = pair.seal().unwrap();
         pair.open(&frame, &mut out);
-        assert_eq!(out.deliveries.pop().unwrap().payload, READING);
+        assert_eq!(out.deliveries.pop().unwrap().payload, READING.as_slice());
         let tick = pair.tick();
         assert_eq!(tick.send.len(), 2, "hello and tick");
         pair.take_tick(&tick);

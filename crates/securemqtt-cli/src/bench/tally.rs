@@ -199,7 +199,7 @@ mod tests {
 
     fn delivery(topic: &str, payload: &[u8]) -> Delivery {
         let (publisher, stream, run, seq) = (PeerId::from_bytes([1; 16]), 1, [0; 5], 0);
-        Delivery { topic: topic.into(), payload: payload.to_vec(), publisher, stream, run, seq }
+        Delivery { topic: topic.into(), payload: payload.to_vec().into(), publisher, stream, run, seq }
     }
 
     #[test]

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use bytes::Bytes;
 use securemqtt_core::Qos;
 use securemqtt_core::publisher::{Publisher as Engine, frames};
 use securemqtt_core::record::{RestoreError, Table};
@@ -99,8 +98,7 @@ impl Publisher {
         let spooled = self.engine.spool(&topic, readings, qos, retain).map_err(PublishError::Seal)?;
         if self.backlog.behind.is_none() {
             let place = Some(Place { segment: spooled.segment, run, to: spooled.to });
-            let payload = Bytes::from(spooled.frame);
-            self.gate.hold(Held::Frame(Frame { topic, payload, qos, retain, place }));
+            self.gate.hold(Held::Frame(Frame { topic, payload: spooled.frame, qos, retain, place }));
         }
         self.settle();
         Ok(())
@@ -118,7 +116,7 @@ impl Publisher {
             [reading] => self.engine.seal(&topic, reading),
             readings => self.engine.seal_batch(&topic, readings),
         };
-        let payload = Bytes::from(sealed.map_err(PublishError::Seal)?);
+        let payload = sealed.map_err(PublishError::Seal)?;
         let frame = Frame { topic, payload, qos, retain, place: None };
         if self.engine.has_changes() || !self.gate.is_open() {
             self.gate.hold(Held::Frame(frame));

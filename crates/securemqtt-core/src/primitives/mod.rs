@@ -180,24 +180,47 @@ impl AeadKey {
     ///
     /// # Errors
     /// [`NotAuthentic`] beyond the length limit of GCM (2^36 − 32 bytes), never for a reading.
-    #[inline]
     pub fn seal(&self, seq: u64, aad: &[u8], buffer: &mut Vec<u8>, start: usize) -> Result<(), NotAuthentic> {
         let text = buffer.get_mut(start..).ok_or(NotAuthentic)?;
-        let tag = self.cipher.encrypt(self.nonce(seq), aad, text)?;
+        let tag = self.seal_in_place(seq, aad, text)?;
         buffer.extend_from_slice(&tag);
         Ok(())
+    }
+
+    /// Encrypts in place, and returns the tag.
+    ///
+    /// # Errors
+    /// [`NotAuthentic`] beyond the length limit of GCM (2^36 − 32 bytes), never for a reading.
+    #[inline]
+    pub fn seal_in_place(&self, seq: u64, aad: &[u8], text: &mut [u8]) -> Result<[u8; TAG_LEN], NotAuthentic> {
+        self.cipher.encrypt(self.nonce(seq), aad, text)
     }
 
     /// Decrypts `ciphertext ‖ tag` into a new buffer; nothing is released before the tag verifies.
     ///
     /// # Errors
     /// [`NotAuthentic`] when key, nonce, associated data, ciphertext or tag differ from those sealed.
-    #[inline]
     pub fn open(&self, seq: u64, aad: &[u8], sealed: &[u8]) -> Result<Vec<u8>, NotAuthentic> {
         let (text, tag) = sealed.split_last_chunk().ok_or(NotAuthentic)?;
         let mut plain = text.to_vec();
-        self.cipher.decrypt(self.nonce(seq), aad, &mut plain, tag)?;
+        self.open_in_place(seq, aad, &mut plain, tag)?;
         Ok(plain)
+    }
+
+    /// Decrypts in place, if the tag verifies; if not, what is left is no plaintext.
+    ///
+    /// # Errors
+    /// [`NotAuthentic`] when key, nonce, associated data, ciphertext or tag differ from those sealed.
+    #[expect(clippy::inline_always, reason = "a call that hands on a call")]
+    #[inline(always)]
+    pub fn open_in_place(
+        &self,
+        seq: u64,
+        aad: &[u8],
+        text: &mut [u8],
+        tag: &[u8; TAG_LEN],
+    ) -> Result<(), NotAuthentic> {
+        self.cipher.decrypt(self.nonce(seq), aad, text, tag)
     }
 }
 

@@ -76,6 +76,7 @@ impl Cipher {
         Self(AesGcm::new(key.into()))
     }
 
+    #[inline]
     pub(super) fn encrypt(&self, nonce: [u8; 12], aad: &[u8], text: &mut [u8]) -> Result<[u8; TAG_LEN], NotAuthentic> {
         let tag = self.0.encrypt_inout_detached(&nonce.into(), aad, text.into()).map_err(|_| NotAuthentic)?;
         Ok(tag.into())

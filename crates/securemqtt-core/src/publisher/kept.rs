@@ -1,5 +1,7 @@
 //! What is kept to be sent again, and what of it was handed to the broker.
 
+use bytes::Bytes;
+
 use super::{Output, Publisher, SealError, SpooledFrame};
 use crate::{Now, Qos};
 
@@ -10,7 +12,7 @@ const FULL_TICK_MS: u64 = 2_000;
 #[derive(Debug)]
 pub struct Spooled {
     /// The bytes to publish, when the spool with them is durable.
-    pub frame: Vec<u8>,
+    pub frame: Bytes,
     /// Its segment.
     pub segment: u64,
     /// One past its last number.

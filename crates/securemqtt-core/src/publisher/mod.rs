@@ -26,6 +26,7 @@ mod twins;
 use std::collections::{HashMap, HashSet};
 use std::fmt;
 
+use bytes::Bytes;
 use rand_core::CryptoRng;
 
 pub use config::Config;
@@ -252,7 +253,7 @@ impl Publisher {
     ///
     /// # Errors
     /// [`SealError`] when the topic cannot be used or a counter is at its end.
-    pub fn seal(&mut self, topic: &str, reading: &[u8]) -> Result<Vec<u8>, SealError> {
+    pub fn seal(&mut self, topic: &str, reading: &[u8]) -> Result<Bytes, SealError> {
         let (_, frame) = self.sealer.seal(topic, reading)?;
         self.sealer.release_last();
         Ok(frame)
@@ -262,7 +263,7 @@ impl Publisher {
     ///
     /// # Errors
     /// [`SealError`] when the topic cannot be used or a counter is at its end.
-    pub fn seal_batch(&mut self, topic: &str, readings: &[&[u8]]) -> Result<Vec<u8>, SealError> {
+    pub fn seal_batch(&mut self, topic: &str, readings: &[&[u8]]) -> Result<Bytes, SealError> {
         let (_, frame) = self.sealer.seal_batch(topic, readings)?;
         self.sealer.release_last();
         Ok(frame)

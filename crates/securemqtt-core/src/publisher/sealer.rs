@@ -6,14 +6,16 @@ mod topics;
 use std::fmt;
 use std::sync::Arc;
 
+use bytes::{Bytes, BytesMut};
 use rand_core::CryptoRng;
 
+use crate::chunk::Chunk;
 use crate::kdf;
 use crate::ledger::{MAX_FRAMES, leaf};
 use crate::primitives::{NotAuthentic, SIGNATURE_LEN, TAG_LEN};
 use crate::stream::{Signed, StreamSecret};
 use crate::topic::{InvalidTopic, validate_topic};
-use crate::wire::{FrameHeader, Kind, MAX_TICK_LEN, TopicPosition, associated_data, push_reading, reading_len};
+use crate::wire::{FrameHeader, Kind, MAX_TICK_LEN, NextFrame, TopicPosition, push_reading, reading_len};
 
 /// Sequence numbers after which a new run is due (2^31); the hard limit is 2^32 − 1.
 const SOFT_LIMIT: u32 = 1 << 31;
@@ -71,7 +73,10 @@ pub(crate) struct Sealer {
     tick_topic: String,
     tick_seq: u32,
     tick_cursor: usize,
-    aad: Vec<u8>,
+    /// The next frame of the topic at a place; all are of this run.
+    next: NextFrame,
+    next_at: usize,
+    frames: Chunk,
 }
 
 impl Sealer {
@@ -97,7 +102,9 @@ impl Sealer {
             tick_topic,
             tick_seq: 0,
             tick_cursor: 0,
-            aad: Vec::new(),
+            next: NextFrame::default(),
+            next_at: 0,
+            frames: Chunk::default(),
         }
     }
 
@@ -130,12 +137,14 @@ impl Sealer {
     }
 
     /// Seals one reading as a FRAME, and returns it with its sequence number.
-    pub(crate) fn seal(&mut self, topic: &str, reading: &[u8]) -> Result<(u32, Vec<u8>), SealError> {
+    #[expect(clippy::inline_always, reason = "twice in all; as a call, its result is moved through memory")]
+    #[inline(always)]
+    pub(crate) fn seal(&mut self, topic: &str, reading: &[u8]) -> Result<(u32, Bytes), SealError> {
         self.seal_body(Kind::Frame, topic, 1, reading.len(), |frame| frame.extend_from_slice(reading))
     }
 
     /// Seals several readings as one BATCH, and returns it with its first sequence number.
-    pub(crate) fn seal_batch(&mut self, topic: &str, readings: &[&[u8]]) -> Result<(u32, Vec<u8>), SealError> {
+    pub(crate) fn seal_batch(&mut self, topic: &str, readings: &[&[u8]]) -> Result<(u32, Bytes), SealError> {
         let count = u32::try_from(readings.len()).ok().filter(|&n| n > 0).ok_or(SealError::Batch)?;
         let len = readings.iter().map(|reading| reading_len(reading)).sum();
         self.seal_body(Kind::Batch, topic, count, len, |frame| {
@@ -145,15 +154,17 @@ impl Sealer {
         })
     }
 
-    /// Seals the `len` bytes that `push_body` appends. The frame is the one buffer, and none of it is left over.
+    /// Seals the `len` bytes that `push_body` appends, where they are.
+    #[expect(clippy::inline_always, reason = "once for each kind")]
+    #[inline(always)]
     fn seal_body(
         &mut self,
         kind: Kind,
         topic: &str,
         count: u32,
         len: usize,
-        push_body: impl FnOnce(&mut Vec<u8>),
-    ) -> Result<(u32, Vec<u8>), SealError> {
+        push_body: impl FnOnce(&mut BytesMut),
+    ) -> Result<(u32, Bytes), SealError> {
         let at = match self.topics.all.find(topic) {
             Some(at) => at,
             None => self.open_topic(topic)?,
@@ -163,25 +174,30 @@ impl Sealer {
         let next = seq.checked_add(count).ok_or(SealError::Exhausted)?;
         let generation = self.stream.generation();
         if state.generation != generation {
-            state.key = kdf::traffic_key(self.stream.secret(), &self.stream.context(self.run), topic);
-            state.generation = generation;
+            state.renew_key(&self.stream, self.run);
         }
         let signature_len = if self.stream.signed_frames() { SIGNATURE_LEN } else { 0 };
-        let header = FrameHeader { kind, run: self.run, generation, seq }.encode();
-        let header = header.as_bytes();
-        let mut frame = Vec::with_capacity(header.len() + len + signature_len + TAG_LEN);
-        frame.extend_from_slice(header);
-        push_body(&mut frame);
-        if self.stream.signed_frames() {
-            let body = &frame[header.len()..];
-            let signature = self.stream.sign(&Signed::Frame { header, topic, body });
-            frame.extend_from_slice(&signature);
+        if self.next_at != at || !self.next.header().is(kind, generation, seq) {
+            self.next.set(FrameHeader { kind, run: self.run, generation, seq }, topic);
+            self.next_at = at;
         }
-        let aad = associated_data(&mut self.aad, header, topic);
-        state.key.seal(u64::from(seq), aad, &mut frame, header.len())?;
+        let header = self.next.encoded();
+        let frame = self.frames.begin(header.len() + len + signature_len + TAG_LEN);
+        header.begin(frame);
+        push_body(frame);
+        if signature_len > 0 {
+            sign(&self.stream, header.as_bytes(), topic, frame);
+        }
+        let aad = self.next.associated_data();
+        let tag = state.key.seal_in_place(seq.into(), aad, &mut frame[header.len()..])?;
+        frame.extend_from_slice(&tag);
+        let frame = self.frames.end();
+        self.next.advance();
         state.next = next;
-        state.ledger.note(seq, next, leaf(&frame));
-        self.topics.note_moved(at);
+        state.ledger.push(seq, next, leaf(&frame));
+        if !state.has_moved {
+            self.topics.note_moved(at);
+        }
         self.frames_in_generation += 1;
         self.exhausting |= next >= SOFT_LIMIT;
         Ok((seq, frame))
@@ -216,6 +232,7 @@ impl Sealer {
         self.stream
     }
 
+    #[cold]
     fn open_topic(&mut self, topic: &str) -> Result<usize, SealError> {
         validate_topic(topic).map_err(SealError::Topic)?;
         if self.topics.all.len() == MAX_TOPICS {
@@ -229,6 +246,14 @@ impl Sealer {
         let key = kdf::traffic_key(self.stream.secret(), &context, topic);
         Ok(self.topics.all.push(TopicSealer::new(topic, key, context.generation)))
     }
+}
+
+/// Appends the signature of a frame to its body.
+#[cold]
+fn sign(stream: &StreamSecret, header: &[u8], topic: &str, frame: &mut BytesMut) {
+    let body = frame.get(header.len()..).unwrap_or_default();
+    let signature = stream.sign(&Signed::Frame { header, topic, body });
+    frame.extend_from_slice(&signature);
 }
 
 impl fmt::Debug for Sealer {

@@ -8,56 +8,46 @@ use super::{Output, Reject, Subscriber};
 use crate::Now;
 use crate::handshake::HandshakeError;
 use crate::identity::PeerId;
-use crate::wire::{FrameHeader, Kind};
+use crate::wire::Kind;
 
 impl Subscriber {
     pub(super) fn on_frame(&mut self, topic: &str, message: &[u8], now: Now, out: &mut Output) {
-        match FrameHeader::decode(message) {
-            Ok((header, header_len, _)) if header.kind != Kind::Tick => {
-                let frame = SealedFrame { topic, header, message, header_len };
-                if let Err(why) = self.open_frame(&frame, now, out) {
-                    self.reject(topic, why, now, out);
-                }
-            }
-            Ok(_) => self.reject(topic, Reject::NotAuthentic, now, out),
-            Err(error) => self.reject(topic, Reject::Handshake(HandshakeError::Wire(error)), now, out),
+        if !self.open_next(topic, message, out) {
+            self.on_any_frame(topic, message, now, out);
         }
     }
 
+    // Apart, so that it takes no room where a frame is as expected.
+    #[cold]
+    #[inline(never)]
+    fn on_any_frame(&mut self, topic: &str, message: &[u8], now: Now, out: &mut Output) {
+        let result = match SealedFrame::read(topic, message) {
+            Ok(frame) if frame.header.kind != Kind::Tick => self.open_frame(&frame, now, out),
+            Ok(_) => Err(Reject::NotAuthentic),
+            Err(error) => Err(Reject::Handshake(HandshakeError::Wire(error))),
+        };
+        if let Err(why) = result {
+            self.reject(topic, why, now, out);
+        }
+    }
+
+    #[inline]
     fn open_frame(&mut self, frame: &SealedFrame<'_>, now: Now, out: &mut Output) -> Result<(), Reject> {
-        if self.hold(frame, now, out) {
+        if !self.held.is_empty() && self.hold(frame, now, out) {
             return Ok(());
         }
         let number = frame.header.run;
-        let Some(candidates) = self.runs.of_frame(number) else {
-            if self.closed.contains_key(&number) {
-                return Err(Reject::Replay);
-            }
-            let dropped = self.parking.park(frame.topic, number, frame.message, now.unix_ms);
-            self.counters.parking_full += dropped;
-            return Ok(());
-        };
+        let Some(candidates) = self.runs.of_frame(number) else { return self.park(frame, now) };
         let mut result = Err(Reject::NotAuthentic);
         for run in candidates {
             let Some(stream) = self.streams.get_at(&mut run.place, run.publisher, run.stream) else { continue };
-            match run.open(stream, frame, &mut self.aad, &mut out.deliveries) {
-                Ok(mut opened) => {
-                    if opened.stepped {
-                        self.dirty.publishers.insert(run.publisher);
-                    }
+            match run.open(stream, frame, &mut self.room, &mut out.deliveries) {
+                Ok(opened) => {
                     stream.fresh = true;
-                    if opened.first_change
-                        && let Some(state) = run.topics.get(frame.topic)
-                    {
-                        self.dirty.topics.push((run.publisher, number, Arc::clone(&state.name)));
-                    }
-                    let (publisher, behind) = (run.publisher, run.followed.then_some(run.order));
-                    if behind.is_some_and(|order| self.is_overtaken(publisher, order, frame.topic)) {
-                        self.note_overtaken(publisher, number, frame.topic, &mut opened);
-                    }
                     self.counters.delivered += u64::from(opened.to - opened.from);
-                    if let Some(told) = opened.told {
-                        self.tell(publisher, number, frame.topic, *told, now, out);
+                    if opened.is_of_note() || run.followed {
+                        let (publisher, behind) = (run.publisher, run.followed.then_some(run.order));
+                        self.note_opened(publisher, behind, frame, opened, now, out);
                     }
                     return Ok(());
                 }
@@ -66,6 +56,45 @@ impl Subscriber {
             }
         }
         result
+    }
+
+    /// A frame of an unknown run: a tick may open it.
+    #[cold]
+    fn park(&mut self, frame: &SealedFrame<'_>, now: Now) -> Result<(), Reject> {
+        let number = frame.header.run;
+        if self.closed.contains_key(&number) {
+            return Err(Reject::Replay);
+        }
+        self.counters.parking_full += self.parking.park(frame.topic, number, frame.message, now.unix_ms);
+        Ok(())
+    }
+
+    /// What there is to be stored and told of a frame that was opened; `behind` is the order of its run, if another has followed.
+    #[cold]
+    fn note_opened(
+        &mut self,
+        publisher: PeerId,
+        behind: Option<u64>,
+        frame: &SealedFrame<'_>,
+        mut opened: OpenedFrame,
+        now: Now,
+        out: &mut Output,
+    ) {
+        let (topic, number) = (frame.topic, frame.header.run);
+        if opened.stepped {
+            self.dirty.publishers.insert(publisher);
+        }
+        if opened.first_change
+            && let Some(state) = self.find_run(publisher, number).and_then(|run| run.topics.get(topic))
+        {
+            self.dirty.topics.push((publisher, number, Arc::clone(&state.name)));
+        }
+        if behind.is_some_and(|order| self.is_overtaken(publisher, order, topic)) {
+            self.note_overtaken(publisher, number, topic, &mut opened);
+        }
+        if let Some(told) = opened.told {
+            self.tell(publisher, number, topic, *told, now, out);
+        }
     }
 
     /// A frame has come behind readings of a later run: that is told.

@@ -35,9 +35,14 @@ impl HeldStreams {
     #[inline]
     pub(super) fn get_at(&mut self, place: &mut usize, id: PeerId, stream: u32) -> Option<&mut HeldStream> {
         if !self.all.get(*place).is_some_and(|held| held.as_ref().is_some_and(|held| held.is(id, stream))) {
-            *place = *self.places.get(&(id, stream))?;
+            *place = self.find(id, stream)?;
         }
         self.all.get_mut(*place)?.as_deref_mut()
+    }
+
+    #[cold]
+    fn find(&self, id: PeerId, stream: u32) -> Option<usize> {
+        self.places.get(&(id, stream)).copied()
     }
 
     pub(super) fn insert(&mut self, id: PeerId, stream: u32, held: HeldStream) {

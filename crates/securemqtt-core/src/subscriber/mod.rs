@@ -16,6 +16,7 @@ mod keys;
 mod known;
 mod lifetimes;
 mod limits;
+mod next;
 mod open;
 mod order;
 mod parking;
@@ -54,6 +55,7 @@ use filters::MAX_EXACT_PEERS;
 use gaps::TopicKey;
 use held::HeldStreams;
 use limits::Limits;
+use open::Room;
 use parking::Parking;
 use peer::Peer;
 use runs::Runs;
@@ -108,8 +110,8 @@ pub struct Subscriber {
     gaps_ms: u64,
     wildcards: bool,
     dirty: Dirty,
-    /// A buffer for the associated data of a frame.
-    aad: Vec<u8>,
+    /// What every frame that is opened needs.
+    room: Room,
 }
 
 impl Subscriber {
@@ -140,7 +142,7 @@ impl Subscriber {
             gaps_ms: u64::MAX,
             wildcards: false,
             dirty: Dirty::default(),
-            aad: Vec::new(),
+            room: Room::default(),
         }
     }
 
@@ -171,6 +173,7 @@ impl Subscriber {
     }
 
     /// Takes a message from the broker.
+    #[inline]
     pub fn handle<R: CryptoRng + ?Sized>(
         &mut self,
         topic: &str,
@@ -183,9 +186,22 @@ impl Subscriber {
         if payload.is_empty() {
             return;
         }
-        if !topic.starts_with(CONTROL_PREFIX) {
-            return self.on_frame(topic, payload, now, out);
+        if topic.starts_with(CONTROL_PREFIX) {
+            self.on_control(topic, payload, now, rng, out);
+        } else {
+            self.on_frame(topic, payload, now, out);
         }
+    }
+
+    #[inline(never)]
+    fn on_control<R: CryptoRng + ?Sized>(
+        &mut self,
+        topic: &str,
+        payload: &[u8],
+        now: Now,
+        rng: &mut R,
+        out: &mut Output,
+    ) {
         let Some((publisher, control)) = Control::parse(topic) else { return };
         let result = match control {
             Control::Hello => self.on_hello(publisher, payload, now, rng, out),

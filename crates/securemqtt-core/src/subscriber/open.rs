@@ -3,12 +3,13 @@
 use std::sync::Arc;
 
 use crate::Delivery;
+use crate::chunk::Chunk;
 use crate::identity::PeerId;
 use crate::kdf;
 use crate::ledger::leaf;
-use crate::primitives::{AeadKey, SIGNATURE_LEN};
+use crate::primitives::{SIGNATURE_LEN, TAG_LEN};
 use crate::stream::Signed;
-use crate::wire::{BatchReadings, FrameHeader, Kind, associated_data};
+use crate::wire::{BatchReadings, FrameHeader, Kind, NextFrame, WireError};
 
 use super::event::Reject;
 use super::streams::{FRAME_STEPS, HeldStream, NoSecret};
@@ -19,9 +20,29 @@ use super::topics::{OpenedFrame, TopicState};
 pub(super) struct SealedFrame<'a> {
     pub(super) topic: &'a str,
     pub(super) header: FrameHeader,
-    /// All of it, and where its header ends.
+    /// All of it.
     pub(super) message: &'a [u8],
-    pub(super) header_len: usize,
+    header_len: usize,
+    text: &'a [u8],
+    tag: &'a [u8; TAG_LEN],
+}
+
+impl<'a> SealedFrame<'a> {
+    /// Takes a message apart; it may be a tick.
+    #[inline]
+    pub(super) fn read(topic: &'a str, message: &'a [u8]) -> Result<Self, WireError> {
+        let (header, header_len, sealed) = FrameHeader::decode(message)?;
+        let (text, tag) = sealed.split_last_chunk().ok_or(WireError::Truncated)?;
+        Ok(Self { topic, header, message, header_len, text, tag })
+    }
+}
+
+/// What frames are opened in, one after the other.
+#[derive(Debug, Default)]
+pub(super) struct Room {
+    /// Of the frame that is opened, and then of the one that is expected.
+    pub(super) next: NextFrame,
+    pub(super) readings: Chunk,
 }
 
 /// How many readings a BATCH holds: at least one.
@@ -30,48 +51,40 @@ fn batch_count(plain: &[u8]) -> Option<u32> {
     count.filter(|&count| count > 0)
 }
 
-/// Delivers each reading of a batch, which is given as one.
-fn deliver_batch(batch: &Delivery, deliveries: &mut Vec<Delivery>) {
-    let readings = BatchReadings::new(&batch.payload).flatten().zip(batch.seq..);
-    deliveries.extend(readings.map(|(reading, seq)| Delivery {
-        topic: Arc::clone(&batch.topic),
-        seq,
-        payload: reading.to_vec(),
-        ..*batch
-    }));
-}
-
 impl TopicState {
-    /// Opens a frame of this topic, and delivers its readings. `aad` is a buffer to be used again.
+    /// Opens a frame of this topic, and delivers its readings.
+    #[inline]
     pub(super) fn open(
         &mut self,
         publisher: PeerId,
         stream: &mut HeldStream,
         frame: &SealedFrame<'_>,
-        aad: &mut Vec<u8>,
+        room: &mut Room,
         deliveries: &mut Vec<Delivery>,
     ) -> Result<OpenedFrame, Reject> {
         let from = frame.header.seq;
-        let is_other = self.is_other(frame)?;
-        let (plain, stepped) = self.decrypt(publisher, stream, frame, aad)?;
-        let is_batch = frame.header.kind == Kind::Batch;
-        let count = if is_batch { batch_count(&plain) } else { Some(1) };
-        let to = count.and_then(|count| from.checked_add(count)).ok_or(Reject::NotAuthentic)?;
-        if is_other || self.window.intersects(from, to) {
-            return Err(Reject::Conflict);
+        let is_other = from < self.window.end() && self.is_other(frame)?;
+        let stepped = self.decrypt(stream, frame, room)?;
+        if stream.signed_frames {
+            verify(publisher, stream, frame, room)?;
         }
-        let (topic, run, stream) = (Arc::clone(&self.name), frame.header.run, stream.id);
-        // One alone stays in the buffer that it was decrypted in.
-        let first = Delivery { topic, publisher, run, stream, seq: from, payload: plain };
-        if is_batch {
-            deliver_batch(&first, deliveries);
+        let to = if frame.header.kind == Kind::Batch {
+            self.deliver_batch(publisher, stream.id, frame, is_other, room, deliveries)?
         } else {
-            deliveries.push(first);
-        }
+            let to = from.checked_add(1).ok_or(Reject::NotAuthentic)?;
+            if is_other {
+                return Err(Reject::Conflict);
+            }
+            let (topic, run, stream) = (Arc::clone(&self.name), frame.header.run, stream.id);
+            deliveries.push(Delivery { topic, publisher, run, stream, seq: from, payload: room.readings.end() });
+            room.next.advance();
+            to
+        };
         Ok(OpenedFrame { stepped, ..self.mark(from, to, leaf(frame.message)) })
     }
 
     /// Whether a frame has a number that was accepted with other bytes: an insider, if it verifies.
+    #[cold]
     fn is_other(&self, frame: &SealedFrame<'_>) -> Result<bool, Reject> {
         let seq = frame.header.seq;
         if !self.window.intersects(seq, seq.saturating_add(1)) {
@@ -84,38 +97,32 @@ impl TopicState {
         }
     }
 
-    /// Verifies and decrypts into the buffer that is delivered. Beside it: whether the stream's ratchet was stepped for it.
-    fn decrypt(
-        &mut self,
-        publisher: PeerId,
-        stream: &mut HeldStream,
-        frame: &SealedFrame<'_>,
-        aad: &mut Vec<u8>,
-    ) -> Result<(Vec<u8>, bool), Reject> {
-        let (head, sealed) = frame.message.split_at_checked(frame.header_len).ok_or(Reject::NotAuthentic)?;
-        let aad = associated_data(aad, head, frame.topic);
-        let open = |key: &AeadKey| key.open(frame.header.seq.into(), aad, sealed).map_err(|_| Reject::NotAuthentic);
-        let (mut plain, stepped) = match self.key.as_deref() {
-            Some((generation, key)) if *generation == frame.header.generation => (open(key)?, false),
-            _ => self.decrypt_with_new_key(stream, frame, open)?,
-        };
-        if stream.signed_frames {
-            let (body, signature) = plain.split_last_chunk::<SIGNATURE_LEN>().ok_or(Reject::BadSignature)?;
-            let signed = Signed::Frame { header: head, topic: frame.topic, body };
-            stream.verifier.verify(publisher, &signed, signature).map_err(|_| Reject::BadSignature)?;
-            plain.truncate(body.len());
+    /// Verifies and decrypts into the room. Whether the stream's ratchet was stepped for it.
+    #[inline]
+    fn decrypt(&mut self, stream: &mut HeldStream, frame: &SealedFrame<'_>, room: &mut Room) -> Result<bool, Reject> {
+        room.next.set(frame.header, frame.topic);
+        let aad = room.next.associated_data();
+        let plain = room.readings.begin(frame.text.len());
+        plain.extend_from_slice(frame.text);
+        match self.key.as_deref() {
+            Some((generation, key)) if *generation == frame.header.generation => {
+                let opened = key.open_in_place(frame.header.seq.into(), aad, plain, frame.tag);
+                opened.map(|()| false).map_err(|_| Reject::NotAuthentic)
+            }
+            _ => self.decrypt_with_new_key(stream, frame, aad, plain),
         }
-        Ok((plain, stepped))
     }
 
     /// The first frame of a generation, or a late one of an older: the key and the generation are kept only when the tag
     /// verifies.
+    #[cold]
     fn decrypt_with_new_key(
         &mut self,
         stream: &mut HeldStream,
         frame: &SealedFrame<'_>,
-        open: impl FnOnce(&AeadKey) -> Result<Vec<u8>, Reject>,
-    ) -> Result<(Vec<u8>, bool), Reject> {
+        aad: &[u8],
+        plain: &mut [u8],
+    ) -> Result<bool, Reject> {
         let generation = frame.header.generation;
         let derived = stream.derive(generation, FRAME_STEPS).map_err(|error| match error {
             NoSecret::BeforeGrant => Reject::BeforeGrant,
@@ -123,12 +130,48 @@ impl TopicState {
         })?;
         let context = stream.context(frame.header.run, generation);
         let key = kdf::traffic_key(&derived.secret, &context, frame.topic);
-        let plain = open(&key)?;
+        key.open_in_place(frame.header.seq.into(), aad, plain, frame.tag).map_err(|_| Reject::NotAuthentic)?;
         let stepped = stream.commit(derived);
         // A late frame does not push out the current key.
         if self.key.as_ref().is_none_or(|held| held.0 < generation) {
             self.key = Some(Box::new((generation, key)));
         }
-        Ok((plain, stepped))
+        Ok(stepped)
     }
+
+    /// Delivers each reading of a batch that was decrypted into the room. Returns the number behind its last.
+    #[inline(never)]
+    fn deliver_batch(
+        &self,
+        publisher: PeerId,
+        stream: u32,
+        frame: &SealedFrame<'_>,
+        is_other: bool,
+        room: &mut Room,
+        deliveries: &mut Vec<Delivery>,
+    ) -> Result<u32, Reject> {
+        let (batch, FrameHeader { run, seq: from, .. }) = (room.readings.end(), frame.header);
+        let count = batch_count(&batch).ok_or(Reject::NotAuthentic)?;
+        let to = from.checked_add(count).ok_or(Reject::NotAuthentic)?;
+        if is_other || self.window.intersects(from, to) {
+            return Err(Reject::Conflict);
+        }
+        // Each is a copy: one that is kept keeps no batch.
+        deliveries.extend(BatchReadings::new(&batch).flatten().zip(from..).map(|(reading, seq)| {
+            let payload = room.readings.copy(reading);
+            Delivery { topic: Arc::clone(&self.name), publisher, run, stream, seq, payload }
+        }));
+        Ok(to)
+    }
+}
+
+/// Checks the signature behind what was decrypted into the room, and takes it off.
+#[inline(never)]
+fn verify(publisher: PeerId, stream: &HeldStream, frame: &SealedFrame<'_>, room: &mut Room) -> Result<(), Reject> {
+    let plain = room.readings.begun();
+    let (body, signature) = plain.split_last_chunk::<SIGNATURE_LEN>().ok_or(Reject::BadSignature)?;
+    let signed = Signed::Frame { header: &frame.message[..frame.header_len], topic: frame.topic, body };
+    stream.verifier.verify(publisher, &signed, signature).map_err(|_| Reject::BadSignature)?;
+    plain.truncate(body.len());
+    Ok(())
 }

@@ -8,7 +8,7 @@ use crate::by_topic::ByTopic;
 use crate::identity::PeerId;
 
 use super::event::Reject;
-use super::open::SealedFrame;
+use super::open::{Room, SealedFrame};
 use super::streams::HeldStream;
 use super::topics::{OpenedFrame, TopicState};
 
@@ -49,14 +49,16 @@ pub(super) struct Runs {
 
 impl Runs {
     #[inline]
+    fn is_last(&self, number: [u8; 5]) -> bool {
+        self.all.get(self.last).and_then(|last| last.first()).is_some_and(|last| last.number == number)
+    }
+
     fn place(&self, number: [u8; 5]) -> Option<usize> {
-        match self.all.get(self.last).and_then(|last| last.first()) {
-            Some(last) if last.number == number => Some(self.last),
-            _ => self.place_by_hash(number),
-        }
+        if self.is_last(number) { Some(self.last) } else { self.place_by_hash(number) }
     }
 
     // Apart, so that what is found without a hash is found in place.
+    #[cold]
     #[inline(never)]
     fn place_by_hash(&self, number: [u8; 5]) -> Option<usize> {
         self.places.get(&number).copied()
@@ -80,8 +82,16 @@ impl Runs {
     /// Those that may be meant by a frame.
     #[inline]
     pub(super) fn of_frame(&mut self, number: [u8; 5]) -> Option<&mut [Run]> {
-        self.last = self.place(number)?;
+        if !self.is_last(number) {
+            self.last = self.place_by_hash(number)?;
+        }
         self.all.get_mut(self.last).map(|claims| &mut **claims)
+    }
+
+    /// The first that claims the number of the last frame.
+    #[inline]
+    pub(super) fn last_mut(&mut self) -> Option<&mut Run> {
+        self.all.get_mut(self.last)?.first_mut()
     }
 
     /// Adds a run.
@@ -130,21 +140,33 @@ impl Run {
     }
 
     /// Opens a FRAME or BATCH, and delivers its readings. A topic is new when its first frame has verified.
+    #[inline]
     pub(super) fn open(
         &mut self,
         stream: &mut HeldStream,
         frame: &SealedFrame<'_>,
-        aad: &mut Vec<u8>,
+        room: &mut Room,
         deliveries: &mut Vec<Delivery>,
     ) -> Result<OpenedFrame, Reject> {
-        if let Some(state) = self.topics.get_mut(frame.topic) {
-            return state.open(self.publisher, stream, frame, aad, deliveries);
+        match self.topics.get_mut(frame.topic) {
+            Some(state) => state.open(self.publisher, stream, frame, room, deliveries),
+            None => self.open_first(stream, frame, room, deliveries),
         }
+    }
+
+    #[cold]
+    fn open_first(
+        &mut self,
+        stream: &mut HeldStream,
+        frame: &SealedFrame<'_>,
+        room: &mut Room,
+        deliveries: &mut Vec<Delivery>,
+    ) -> Result<OpenedFrame, Reject> {
         if self.topics.len() >= MAX_TOPICS {
             return Err(Reject::ParkingFull);
         }
         let mut state = TopicState::named(frame.topic);
-        let opened = state.open(self.publisher, stream, frame, aad, deliveries)?;
+        let opened = state.open(self.publisher, stream, frame, room, deliveries)?;
         self.topics.push(state);
         Ok(opened)
     }

@@ -62,6 +62,14 @@ pub(super) struct OpenedFrame {
     pub(super) first_change: bool,
 }
 
+impl OpenedFrame {
+    /// Whether there is more to it than one more reading.
+    #[inline]
+    pub(super) fn is_of_note(&self) -> bool {
+        self.stepped || self.first_change || self.told.is_some()
+    }
+}
+
 /// What is to be told of a topic, in this order.
 #[derive(Debug, Default)]
 pub(super) struct Told {
@@ -102,18 +110,21 @@ impl TopicState {
     /// Takes note of a frame that verified.
     #[inline]
     pub(super) fn mark(&mut self, from: u32, to: u32, leaf: Leaf) -> OpenedFrame {
-        let mut told = None::<Box<Told>>;
-        // The front is never above the window's end, which is at hand.
-        let is_behind = from < self.window.end() && from < self.front();
-        if is_behind || !self.reported.is_empty() || !self.lost.is_empty() {
-            self.find(from, to, told.get_or_insert_default());
-        }
-        if let Some((from, to)) = self.window.insert(from, to) {
-            self.give_up(from, to, told.get_or_insert_default());
-        }
+        // The common case: nothing is missing, and this is the next.
+        let in_turn = self.reported.is_empty() && self.lost.is_empty() && self.window.extend(from, to);
+        let told = if in_turn { None } else { self.mark_out_of_turn(from, to) };
         self.ledger.note(from, to, leaf);
-        let told = told.filter(|told| !told.is_empty());
         OpenedFrame { from, to, told, stepped: false, first_change: self.note_change() }
+    }
+
+    #[cold]
+    fn mark_out_of_turn(&mut self, from: u32, to: u32) -> Option<Box<Told>> {
+        let mut told = Told::default();
+        self.find(from, to, &mut told);
+        if let Some((from, to)) = self.window.insert(from, to) {
+            self.give_up(from, to, &mut told);
+        }
+        (!told.is_empty()).then(|| Box::new(told))
     }
 
     /// What has come out of its turn: below others, or after it was told as missing or lost.

@@ -1,15 +1,18 @@
 //! FRAME, BATCH and TICK share one header.
 
+use bytes::{BufMut, BytesMut};
+
 use super::reader::{MAX_VARINT_LEN, encode_varint, varint_len};
-use super::{Kind, Reader, WireError, push_varint};
+use super::{Kind, Reader, WireError};
 use crate::primitives::TAG_LEN;
 
 /// The most that a frame adds to its plaintext, with `seq` below 2^21: 26 bytes (28 with a larger `seq`).
 pub const MAX_FRAME_OVERHEAD: usize = 1 + 5 + 1 + 3 + TAG_LEN;
 
 /// Bytes of a header before its sequence number, and the most that it has.
-const FIXED_LEN: usize = 1 + 5 + 1;
-const MAX_HEADER_LEN: usize = FIXED_LEN + MAX_VARINT_LEN;
+pub(super) const FIXED_LEN: usize = 1 + 5 + 1;
+const MIN_HEADER_LEN: usize = FIXED_LEN + 1;
+pub(super) const MAX_HEADER_LEN: usize = FIXED_LEN + MAX_VARINT_LEN;
 
 /// The clear header of a sealed message; it is the start of the associated data.
 ///
@@ -32,6 +35,12 @@ pub struct FrameHeader {
 }
 
 impl FrameHeader {
+    /// Whether it is this one of its run.
+    #[inline]
+    pub(crate) fn is(&self, kind: Kind, generation: u8, seq: u32) -> bool {
+        self.seq == seq && self.generation == generation && self.kind == kind
+    }
+
     /// Appends the header: 8 to 12 bytes.
     pub fn encode_into(&self, out: &mut Vec<u8>) {
         out.extend_from_slice(self.encode().as_bytes());
@@ -54,12 +63,19 @@ impl FrameHeader {
     /// [`WireError`] when the message is of another kind or too short to hold a tag.
     #[inline]
     pub fn decode(bytes: &[u8]) -> Result<(Self, usize, &[u8]), WireError> {
-        let kind = Kind::of(bytes)?;
-        if !matches!(kind, Kind::Frame | Kind::Batch | Kind::Tick) {
-            return Err(WireError::Kind(kind as u8));
-        }
-        let mut reader = Reader::new(&bytes[1..]);
-        let header = Self { kind, run: reader.array()?, generation: reader.u8()?, seq: reader.varint()? };
+        const FRAME: u8 = Kind::Frame.type_byte();
+        const BATCH: u8 = Kind::Batch.type_byte();
+        const TICK: u8 = Kind::Tick.type_byte();
+        let kind = match bytes.first() {
+            Some(&FRAME) => Kind::Frame,
+            Some(&BATCH) => Kind::Batch,
+            Some(&TICK) => Kind::Tick,
+            _ => return Err(Kind::of(bytes).map_or_else(|error| error, |kind| WireError::Kind(kind as u8))),
+        };
+        let (&[_, r0, r1, r2, r3, r4, generation], rest) =
+            bytes.split_first_chunk::<FIXED_LEN>().ok_or(WireError::Truncated)?;
+        let mut reader = Reader::new(rest);
+        let header = Self { kind, run: [r0, r1, r2, r3, r4], generation, seq: reader.varint()? };
         let sealed = reader.rest();
         if sealed.len() < TAG_LEN {
             return Err(WireError::Truncated);
@@ -68,7 +84,7 @@ impl FrameHeader {
     }
 }
 
-/// A header as bytes.
+/// A header as bytes, with zeros up to the length of the longest: a copy of fixed length is a cheap one.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct EncodedHeader {
     bytes: [u8; MAX_HEADER_LEN],
@@ -80,25 +96,45 @@ impl EncodedHeader {
     pub(crate) fn as_bytes(&self) -> &[u8] {
         &self.bytes[..self.len]
     }
-}
 
-/// The associated data of a frame, `header ‖ topic`, in a buffer that is used again: it is of one length for most frames.
-#[inline]
-pub(crate) fn associated_data<'a>(buffer: &'a mut Vec<u8>, header: &[u8], topic: &str) -> &'a [u8] {
-    let len = header.len() + topic.len();
-    if buffer.len() != len {
-        buffer.resize(len, 0);
+    #[inline]
+    pub(crate) fn len(&self) -> usize {
+        self.len
     }
-    let (of_header, of_topic) = buffer.split_at_mut(header.len());
-    of_header.copy_from_slice(header);
-    of_topic.copy_from_slice(topic.as_bytes());
-    buffer
+
+    /// Replaces the first byte of the sequence number.
+    #[inline]
+    pub(super) fn set_low(&mut self, byte: u8) {
+        self.bytes[FIXED_LEN] = byte;
+    }
+
+    /// Whether a message begins with it; none that is as long as a frame is shorter than the longest header.
+    #[inline]
+    pub(super) fn begins(&self, message: &[u8]) -> bool {
+        let Some(head) = message.first_chunk::<MAX_HEADER_LEN>() else { return false };
+        let halves = |bytes: &[u8; MAX_HEADER_LEN]| {
+            let (first, rest) = (std::array::from_fn(|i| bytes[i]), std::array::from_fn(|i| bytes[MIN_HEADER_LEN + i]));
+            (u64::from_le_bytes(first), u32::from_le_bytes(rest))
+        };
+        let ((own, own_rest), (first, rest)) = (halves(&self.bytes), halves(head));
+        // Of the rest only what is still header counts: at most four bytes.
+        let counts = (1_u64 << (8 * (self.len - MIN_HEADER_LEN))) - 1;
+        own == first && u64::from(own_rest ^ rest) & counts == 0
+    }
+
+    /// Appends the header to an empty message.
+    #[inline]
+    pub(crate) fn begin(&self, message: &mut BytesMut) {
+        message.extend_from_slice(&self.bytes);
+        message.truncate(self.len);
+    }
 }
 
 /// Appends one reading of a BATCH's plaintext: `length varint ‖ bytes`.
-pub fn push_reading(out: &mut Vec<u8>, reading: &[u8]) {
-    push_varint(out, u32::try_from(reading.len()).unwrap_or(u32::MAX));
-    out.extend_from_slice(reading);
+pub fn push_reading(out: &mut impl BufMut, reading: &[u8]) {
+    let (len, len_len) = encode_varint(u32::try_from(reading.len()).unwrap_or(u32::MAX));
+    out.put_slice(&len[..len_len]);
+    out.put_slice(reading);
 }
 
 /// Bytes that [`push_reading`] appends.

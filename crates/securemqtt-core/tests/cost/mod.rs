@@ -1,5 +1,6 @@
 //! The two engines after their handshake, in the steady state: every key is expanded, every buffer has grown.
 
+use bytes::Bytes;
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 use securemqtt_core::identity::IdentityKey;
@@ -32,7 +33,8 @@ impl Pair {
             let frame = pair.seal();
             assert!(pair.open(&frame));
         }
-        let frames = (0..frames).map(|_| pair.seal()).collect();
+        // Each in a buffer of its own, as they come.
+        let frames = (0..frames).map(|_| pair.seal().to_vec()).collect();
         (pair, frames)
     }
 
@@ -70,7 +72,7 @@ impl Pair {
     }
 
     /// Seals one reading.
-    pub(crate) fn seal(&mut self) -> Vec<u8> {
+    pub(crate) fn seal(&mut self) -> Bytes {
         self.publisher.seal(TOPIC, READING).unwrap()
     }
 

@@ -96,11 +96,11 @@ impl Net {
     pub fn send_kept(&mut self, index: usize, topic: &str, reading: &[u8]) -> Vec<u8> {
         let run = self.publishers[index].engine.run();
         let spooled = self.keep(index, topic, reading);
-        let (topic, payload) = (topic.to_owned(), spooled.frame.clone());
+        let (topic, payload) = (topic.to_owned(), spooled.frame.to_vec());
         self.publishers[index].engine.handed_over(spooled.segment, run, &topic, spooled.to);
         self.publish(Who::P(index), Outgoing { topic, payload, qos: Qos::AtLeastOnce, retain: false });
         self.publishers[index].engine.acknowledged(spooled.segment, 1);
-        spooled.frame
+        spooled.frame.to_vec()
     }
 
     /// kill -9 and a new process with what was on the disk.

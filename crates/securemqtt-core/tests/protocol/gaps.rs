@@ -232,7 +232,7 @@ fn a_retained_reading_from_before_the_grant_is_only_counted() {
     let mut net = Net::new();
     net.add_publisher_with(&p, TrustMode::Strict, known(&[("sub", &s)]), config);
     let old = net.publishers[0].engine.seal("t/a", b"old").unwrap();
-    crate::insider::retain(&mut net, "t/a", old);
+    crate::insider::retain(&mut net, "t/a", old.to_vec());
     net.run(5_000);
     net.add_subscriber(&s, TrustMode::Strict, known(&[("pub", &p)]), &["t/#"]);
     net.run(60_000);

@@ -14,6 +14,8 @@ mod crowds;
 /// Points, suites, challenges and keys that are not what they claim to be.
 mod downgrades;
 mod durable;
+/// The frame that is expected, and what looks like it.
+mod expected;
 /// Floods of junk.
 mod floods;
 /// What another subscriber can forge, and how it is found.

@@ -510,6 +510,25 @@ fn what_comes_of_an_older_run_within_the_grace_is_told_too_also_after_a_restart(
 }
 
 #[test]
+fn each_of_an_older_runs_frames_that_follow_one_another_is_told() {
+    let (mut net, mut hands) = pair();
+    let (old, frames) = overtaken(&mut hands, &mut net);
+    hands.all[0].tick(&mut net, Tick { older: 1, ..Tick::default() });
+    net.settle();
+    // More than it has announced.
+    let later = hands.all[0].runs.pop().unwrap();
+    let more = [hands.all[0].seal("t/a", b"old 4").1, hands.all[0].seal("t/a", b"old 5").1];
+    hands.all[0].runs.push(later);
+    for frame in frames.into_iter().chain(more) {
+        net.inject("t/a", frame);
+    }
+    net.settle();
+    assert_eq!(net.readings(0).len(), 7);
+    let told = told_of(&net, old);
+    assert_eq!(told[told.len() - 4..], [("missing", 4, 5), ("late", 4, 5), ("missing", 5, 6), ("late", 5, 6)]);
+}
+
+#[test]
 fn an_older_run_whose_topic_no_later_one_has_used_is_not_late() {
     let (mut net, mut hands) = pair();
     let old = hands.all[0].begin_run();

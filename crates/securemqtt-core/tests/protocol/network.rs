@@ -324,7 +324,7 @@ impl Net {
         if self.publishers[publisher].config.spool_max > 0 {
             return self.send_kept(publisher, topic, reading);
         }
-        let frame = self.publishers[publisher].engine.seal(topic, reading).unwrap();
+        let frame = self.publishers[publisher].engine.seal(topic, reading).unwrap().to_vec();
         let message = Outgoing {
             topic: topic.to_owned(),
             payload: frame.clone(),
@@ -454,7 +454,7 @@ impl Net {
 
     /// Seals a batch and publishes it.
     pub fn send_batch(&mut self, publisher: usize, topic: &str, readings: &[&[u8]]) -> Vec<u8> {
-        let frame = self.publishers[publisher].engine.seal_batch(topic, readings).unwrap();
+        let frame = self.publishers[publisher].engine.seal_batch(topic, readings).unwrap().to_vec();
         let qos = securemqtt_core::Qos::AtLeastOnce;
         let message = Outgoing { topic: topic.to_owned(), payload: frame.clone(), qos, retain: false };
         self.publish(Who::P(publisher), message);
@@ -501,7 +501,7 @@ impl Net {
     /// The readings that a subscriber has, as text.
     pub fn readings(&self, subscriber: usize) -> Vec<String> {
         let deliveries = &self.subscribers[subscriber].deliveries;
-        deliveries.iter().map(|delivery| String::from_utf8(delivery.payload.clone()).unwrap()).collect()
+        deliveries.iter().map(|delivery| String::from_utf8(delivery.payload.to_vec()).unwrap()).collect()
     }
 
     pub fn publisher_id(&self, index: usize) -> PeerId {

@@ -54,7 +54,7 @@ fn handle(subscriber: &mut Subscriber, old: &Old, messages: &[&str]) -> (Vec<Str
         subscriber.handle(topic, payload, old.now, &mut rng(10), &mut out);
     }
     let text = |payload: Vec<u8>| String::from_utf8(payload).unwrap();
-    (out.deliveries.into_iter().map(|delivery| text(delivery.payload)).collect(), out.events)
+    (out.deliveries.into_iter().map(|delivery| text(delivery.payload.to_vec())).collect(), out.events)
 }
 
 #[test]

@@ -56,7 +56,7 @@ fn parking_is_bounded_for_each_topic_and_in_all_and_its_overflow_is_reported() {
     assert_eq!(net.subscribers[0].engine.parked(), 2_048);
     assert_eq!(net.subscribers[0].engine.counters().parking_full, 952);
     for n in 0..10_000 {
-        park(&mut net, format!("t/{n}"), frame.clone());
+        park(&mut net, format!("t/{n}"), frame.to_vec());
     }
     assert_eq!(net.subscribers[0].engine.parked(), 8_192);
     park(&mut net, "t/large".to_owned(), [&frame[..], &vec![0; 17 << 20]].concat());

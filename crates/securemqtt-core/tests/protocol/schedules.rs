@@ -145,7 +145,7 @@ impl World {
         for node in &self.net.subscribers {
             let mut seen: HashMap<&[u8], u32> = HashMap::new();
             for delivery in &node.deliveries {
-                let sent = self.sent.get(&delivery.payload);
+                let sent = self.sent.get(&*delivery.payload);
                 assert_eq!(sent, Some(&(delivery.topic.to_string(), delivery.publisher)), "not what was sent");
                 *seen.entry(&delivery.payload).or_default() += 1;
             }

@@ -100,7 +100,7 @@ impl Engines {
     pub(super) fn seal(&mut self, index: usize) -> Outcome<(String, Vec<u8>)> {
         let topic = self.topics[index].clone();
         let frame = self.all[index].seal(&topic, READING)?;
-        Ok((topic, frame))
+        Ok((topic, frame.to_vec()))
     }
 
     /// Whether so much was sealed that a tick cannot wait.

@@ -3,8 +3,10 @@
 use std::sync::Arc;
 
 use crate::by_topic::{ByTopic, OfTopic};
+use crate::kdf;
 use crate::ledger::Ledger;
 use crate::primitives::AeadKey;
+use crate::stream::StreamSecret;
 
 /// One topic of the run.
 pub(super) struct TopicSealer {
@@ -37,6 +39,13 @@ impl TopicSealer {
         }
     }
 
+    /// The key of a new generation.
+    #[cold]
+    pub(super) fn renew_key(&mut self, stream: &StreamSecret, run: [u8; 5]) {
+        self.key = kdf::traffic_key(stream.secret(), &stream.context(run), &self.name);
+        self.generation = stream.generation();
+    }
+
     /// Takes note that everything below a number was handed to the broker. Whether that is news.
     pub(super) fn release(&mut self, to: u32) -> bool {
         let to = to.min(self.next);
@@ -61,6 +70,7 @@ pub(super) struct Topics {
 
 impl Topics {
     /// Something was sealed for the topic at a place.
+    #[cold]
     pub(super) fn note_moved(&mut self, at: usize) {
         if !std::mem::replace(&mut self.all.at(at).has_moved, true) {
             self.moved.push(at);
