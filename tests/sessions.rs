@@ -1,6 +1,6 @@
 use std::fs;
-use std::io::Read as _;
-use std::net::TcpListener;
+use std::io::{Read as _, Write as _};
+use std::net::{TcpListener, TcpStream};
 use std::process::Command;
 use std::thread;
 use std::time::Instant;
@@ -9,7 +9,7 @@ use serde_json::Value;
 
 use crate::broker::{Broker, HOST};
 use crate::eavesdropper::Eavesdropper;
-use crate::parties::{KEYED, RAW, conversation, introduced, reading};
+use crate::parties::{KEPT, KEYED, RAW, conversation, introduced, reading};
 use crate::process::{PATIENCE, Program, Running};
 use crate::tail::LOOK;
 
@@ -162,14 +162,11 @@ fn a_subscriber_that_was_away_reads_what_the_broker_kept() {
     assert_eq!(after.stdout(), [1, 2, 3].map(reading));
 }
 
-/// What the CONNECT packet of a program asks for: to begin anew, and over MQTT 5 how many seconds of a session.
-fn asked_of_the_broker(program: Program) -> (bool, Option<u32>) {
-    let listener = TcpListener::bind((HOST, 0)).unwrap();
-    let port = listener.local_addr().unwrap().port().to_string();
-    let _running = program.args(["-h", HOST, "-p", &port]).start();
+/// Who comes to us.
+fn accepted(listener: &TcpListener) -> TcpStream {
     listener.set_nonblocking(true).unwrap();
     let deadline = Instant::now() + PATIENCE;
-    let mut stream = loop {
+    let stream = loop {
         match listener.accept() {
             Ok((stream, _)) => break stream,
             Err(error) => assert!(Instant::now() < deadline, "it does not come: {error}"),
@@ -178,19 +175,81 @@ fn asked_of_the_broker(program: Program) -> (bool, Option<u32>) {
     };
     stream.set_nonblocking(false).unwrap();
     stream.set_read_timeout(Some(PATIENCE)).unwrap();
-    // Fixed header 2 (the rest is shorter than 128 bytes), protocol name 6, level, flags, keep-alive 2; MQTT 5: length of
-    // the properties, then they.
-    let mut head = [0; 2];
-    stream.read_exact(&mut head).unwrap();
-    assert!(head[0] == 0x10 && head[1] < 0x80, "{head:x?}");
-    let mut rest = vec![0; usize::from(head[1])];
+    stream
+}
+
+/// The next MQTT packet: the first byte of its fixed header, and what is behind that.
+fn packet(stream: &mut TcpStream) -> (u8, Vec<u8>) {
+    let mut byte = || {
+        let mut byte = [0];
+        stream.read_exact(&mut byte).unwrap();
+        byte[0]
+    };
+    let first = byte();
+    // Seven bits a byte, the lowest first.
+    let (mut length, mut shift) = (0, 0);
+    loop {
+        let part = byte();
+        length |= usize::from(part & 0x7f) << shift;
+        if part < 0x80 {
+            break;
+        }
+        shift += 7;
+    }
+    let mut rest = vec![0; length];
     stream.read_exact(&mut rest).unwrap();
-    assert_eq!(rest[..6], *b"\0\x04MQTT");
+    (first, rest)
+}
+
+/// What the CONNECT packet of a program asks for: to begin anew, and over MQTT 5 how many seconds of a session.
+fn asked_of_the_broker(program: Program) -> (bool, Option<u32>) {
+    let listener = TcpListener::bind((HOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let _running = program.args(["-h", HOST, "-p", &port]).start();
+    // Protocol name 6, level, flags, keep-alive 2; MQTT 5: length of the properties, then they.
+    let (first, rest) = packet(&mut accepted(&listener));
+    assert_eq!((first, &rest[..6]), (0x10, &b"\0\x04MQTT"[..]));
     let expiry = (rest[6] == 5).then(|| {
         assert_eq!(rest[11], 0x11, "the session expiry interval comes first");
         u32::from_be_bytes(*rest[12..].first_chunk().unwrap())
     });
     (rest[7] & 0x02 != 0, expiry)
+}
+
+/// MQTT 3.1.1's answer to a SUBSCRIBE: all of its filters, at QoS 1.
+fn granted((first, subscribe): &(u8, Vec<u8>)) -> Vec<u8> {
+    assert_eq!(*first, 0x82, "no SUBSCRIBE: {subscribe:x?}");
+    // A packet id; then of each filter its length 2, itself, a QoS 1.
+    let (id, mut filters) = subscribe.split_at(2);
+    let mut answer = id.to_vec();
+    while let Some((length, rest)) = filters.split_first_chunk() {
+        filters = &rest[usize::from(u16::from_be_bytes(*length)) + 1..];
+        answer.push(1);
+    }
+    [&[0x90, u8::try_from(answer.len()).unwrap()], answer.as_slice()].concat()
+}
+
+#[test]
+fn it_says_that_it_listens_when_the_broker_has_said_so() {
+    let broker = Broker::start();
+    let (ward, station) = introduced();
+    let (mut publishing, mut reading_on) = conversation(ward.at(&broker), station.at(&broker));
+    assert_eq!((publishing.interrupt(), reading_on.interrupt()), (0, 0));
+
+    let listener = TcpListener::bind((HOST, 0)).unwrap();
+    let port = listener.local_addr().unwrap().port().to_string();
+    let reading_on = station.program().args(["-V", "311", "-h", HOST, "-p", &port]).start();
+    let mut stream = accepted(&listener);
+    assert_eq!(packet(&mut stream).0, 0x10);
+    stream.write_all(b"\x20\x02\0\0").unwrap();
+    // Control messages, and readings.
+    let subscribes = [packet(&mut stream), packet(&mut stream)];
+    reading_on.wait_for(KEPT);
+    assert!(!reading_on.output().contains(KEYED), "{}", reading_on.output());
+    for subscribe in &subscribes {
+        stream.write_all(&granted(subscribe)).unwrap();
+    }
+    reading_on.wait_for(KEYED);
 }
 
 #[test]

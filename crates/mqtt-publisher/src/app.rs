@@ -52,6 +52,13 @@ pub(crate) fn run(cli: &Cli) -> Outcome<Exit> {
 /// Refused subscribers that are named; a flood of strangers must not fill the terminal, nor the memory.
 const MAX_REFUSED: usize = 256;
 
+/// How much of what was at hand was taken. In a flood there is more: what was taken then goes out with that, in fewer writes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Taken {
+    All,
+    Part,
+}
+
 /// A run of the program.
 struct App {
     cli: Cli,
@@ -158,15 +165,16 @@ impl App {
                 }
                 item = next_item(&mut self.input), if is_ready => {
                     let Some(item) = item else { return Ok(false) };
-                    self.take_all(item?)?;
-                    self.publisher.give_way().await;
+                    if self.take_all(item?)? == Taken::All {
+                        self.publisher.give_way().await;
+                    }
                 }
             }
         }
     }
 
     /// Takes one item, and those that are at hand behind it while there is room.
-    fn take_all(&mut self, first: Item) -> Outcome<()> {
+    fn take_all(&mut self, first: Item) -> Outcome<Taken> {
         let mut item = first;
         for left in (0..MAX_AT_ONCE).rev() {
             if self.take(item)? {
@@ -175,10 +183,10 @@ impl App {
             if left == 0 || !self.publisher.is_ready() {
                 break;
             }
-            let Some(next) = self.input.as_mut().and_then(Items::at_hand) else { break };
+            let Some(next) = self.input.as_mut().and_then(Items::at_hand) else { return Ok(Taken::All) };
             item = next?;
         }
-        Ok(())
+        Ok(Taken::Part)
     }
 
     /// Takes one item; true when it is time to send.

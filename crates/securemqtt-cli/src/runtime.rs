@@ -23,3 +23,20 @@ pub fn run<T: Send + 'static>(program: impl Future<Output = Outcome<T>> + Send +
     runtime.shutdown_background();
     ended.unwrap_or_else(|panicked| resume_unwind(panicked.into_panic()))
 }
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, clippy::panic, reason = "tests")]
+mod tests {
+    use super::*;
+    use crate::exit::{Exit, Failure};
+
+    #[test]
+    fn it_ends_as_the_program_does() {
+        assert_eq!(run(async { Ok(7) }).unwrap(), 7);
+        let failure = Failure::new(Exit::TimedOut, "the time is up");
+        let failed = failure.clone();
+        assert_eq!(run::<()>(async { Err(failed) }), Err(failure));
+        let panicked = std::panic::catch_unwind(|| run::<()>(async { panic!("as the program") })).unwrap_err();
+        assert_eq!(panicked.downcast_ref::<&str>(), Some(&"as the program"));
+    }
+}

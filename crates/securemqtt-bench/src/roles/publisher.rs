@@ -79,7 +79,10 @@ async fn run(
                         break;
                     }
                 }
-                publisher.give_way().await;
+                // Where there is always more at hand, the program goes on.
+                if pace.is_even() {
+                    publisher.give_way().await;
+                }
             }
         }
     }
