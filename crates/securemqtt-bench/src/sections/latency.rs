@@ -46,7 +46,9 @@ pub(super) fn section(bench: &Bench) -> Section {
     let shape = Shape { size: SIZE, time: turn, per_second: Some(PER_SECOND) };
     let mut courses: Vec<Course> = ROWS.iter().map(|row| Course::start(row, bench, shape)).collect();
     for _ in 0..turns {
-        courses.iter_mut().for_each(|course| course.take_turn(turn));
+        for course in &mut courses {
+            course.take_turn(turn);
+        }
     }
     progress("latency: done");
     for course in &courses {

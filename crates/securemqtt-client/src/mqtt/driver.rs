@@ -162,14 +162,14 @@ impl Driver {
         self.tell(News::Event(event));
     }
 
-    /// Tells of the messages that arrived, all at once: a wake for each would cost more than they do. Whether there were any.
-    pub(super) fn tell_arrived(&mut self) -> bool {
-        let told = !self.arrived.is_empty();
-        if told {
-            let messages = std::mem::take(&mut self.arrived);
+    /// Tells of the messages that arrived, all at once: a wake for each would cost more than they do. How many there were.
+    pub(super) fn tell_arrived(&mut self) -> usize {
+        let messages = std::mem::take(&mut self.arrived);
+        let number = messages.len();
+        if number > 0 {
             self.tell(News::Messages(messages));
         }
-        told
+        number
     }
 
     /// Sends news, or keeps them until there is room; in order.

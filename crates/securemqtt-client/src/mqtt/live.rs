@@ -25,6 +25,9 @@ const DISCONNECT_PATIENCE: Duration = Duration::from_secs(2);
 /// Publishes taken from the channel at once.
 pub(super) const TAKE: usize = 256;
 
+/// Messages at once that are no flood. In a flood the link goes on: how often it reads is what a flood costs.
+const FEW: usize = 8;
+
 /// How a connection ended.
 pub(super) enum Ending {
     /// We were told to stop.
@@ -123,8 +126,8 @@ impl Driver {
                     }
                     let told = self.tell_arrived();
                     self.hand_over(live);
-                    if told {
-                        // Readings are waited for; that there is nothing more to read can wait.
+                    if (1..=FEW).contains(&told) {
+                        // They are waited for; that there is nothing more to read can wait.
                         give_way().await;
                     }
                 }
