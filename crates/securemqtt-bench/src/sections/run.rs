@@ -53,14 +53,18 @@ impl Sample {
         self.micros(self.publisher) + self.micros(self.subscriber)
     }
 
-    /// Fails where readings are missing or in disorder: such a run measures something else.
     fn checked(self) -> Outcome<Self> {
-        if self.delivered == self.sent && self.disordered == 0 {
-            return Ok(self);
-        }
-        let Self { sent, delivered, disordered, .. } = self;
-        Err(format!("{delivered} of {sent} readings came, {disordered} in disorder").into())
+        check(self.sent, self.delivered, self.disordered)?;
+        Ok(self)
     }
+}
+
+/// Fails where readings are missing or in disorder: such a run measures something else.
+fn check(sent: u64, delivered: u64, disordered: u64) -> Outcome<()> {
+    if delivered == sent && disordered == 0 {
+        return Ok(());
+    }
+    Err(format!("{delivered} of {sent} readings came, {disordered} in disorder").into())
 }
 
 /// Two roles that are ready; a warm-up, then what is measured. `copies` is how many subscribers the second one has: so
@@ -98,7 +102,7 @@ pub(super) fn roles(
 /// Publishes for so long, after `before` readings: the age of each at its delivery.
 ///
 /// # Errors
-/// If a process fails, or readings are missing.
+/// If a process fails, or readings are missing or in disorder.
 pub(super) fn ages_ns(
     publisher: &mut Role,
     subscriber: &mut Role,
@@ -106,13 +110,11 @@ pub(super) fn ages_ns(
     time: Duration,
 ) -> Outcome<Vec<u64>> {
     let (sent, _, delivered) = publish(publisher, subscriber, *before, time, 1)?;
-    let Said::Delivered { readings, ages_ns, .. } = delivered else {
+    let Said::Delivered { readings, disordered, ages_ns, .. } = delivered else {
         return Err("a subscriber that does not count".into());
     };
     *before += sent;
-    if readings != *before {
-        return Err(format!("{readings} of {before} readings came").into());
-    }
+    check(*before, readings, disordered)?;
     Ok(ages_ns)
 }
 

@@ -127,9 +127,6 @@ impl Subscriber {
 
     /// Parks a frame whose publisher may still have to tell us that we have read it before. False if it has not.
     pub(super) fn hold(&mut self, frame: &SealedFrame<'_>, now: Now, out: &mut Output) -> bool {
-        if self.held.is_empty() {
-            return false;
-        }
         let SealedFrame { topic, message, .. } = *frame;
         let Some(candidates) = self.runs.get(frame.header.run) else { return false };
         let Some(id) = candidates.iter().map(|run| run.publisher).find(|id| self.held.contains(id)) else {

@@ -1,7 +1,5 @@
 //! The way of a frame: header → run → open → deliver. A frame of an unknown run is parked.
 
-use std::sync::Arc;
-
 use super::open::SealedFrame;
 use super::topics::OpenedFrame;
 use super::{Output, Reject, Subscriber};
@@ -44,6 +42,9 @@ impl Subscriber {
             match run.open(stream, frame, &mut self.room, &mut out.deliveries) {
                 Ok(opened) => {
                     stream.fresh = true;
+                    if let Some(state) = run.topics.last_mut() {
+                        self.dirty.topic(run.publisher, number, state);
+                    }
                     self.counters.delivered += u64::from(opened.to - opened.from);
                     if opened.is_of_note() || run.followed {
                         let (publisher, behind) = (run.publisher, run.followed.then_some(run.order));
@@ -83,11 +84,6 @@ impl Subscriber {
         let (topic, number) = (frame.topic, frame.header.run);
         if opened.stepped {
             self.dirty.publishers.insert(publisher);
-        }
-        if opened.first_change
-            && let Some(state) = self.find_run(publisher, number).and_then(|run| run.topics.get(topic))
-        {
-            self.dirty.topics.push((publisher, number, Arc::clone(&state.name)));
         }
         if behind.is_some_and(|order| self.is_overtaken(publisher, order, topic)) {
             self.note_overtaken(publisher, number, topic, &mut opened);

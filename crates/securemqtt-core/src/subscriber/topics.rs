@@ -58,15 +58,13 @@ pub(super) struct OpenedFrame {
     pub(super) told: Option<Box<Told>>,
     /// Whether the stream's ratchet was stepped for it.
     pub(super) stepped: bool,
-    /// Whether its topic has to go on the list of what has changed.
-    pub(super) first_change: bool,
 }
 
 impl OpenedFrame {
     /// Whether there is more to it than one more reading.
     #[inline]
     pub(super) fn is_of_note(&self) -> bool {
-        self.stepped || self.first_change || self.told.is_some()
+        self.stepped || self.told.is_some()
     }
 }
 
@@ -114,7 +112,7 @@ impl TopicState {
         let in_turn = self.reported.is_empty() && self.lost.is_empty() && self.window.extend(from, to);
         let told = if in_turn { None } else { self.mark_out_of_turn(from, to) };
         self.ledger.note(from, to, leaf);
-        OpenedFrame { from, to, told, stepped: false, first_change: self.note_change() }
+        OpenedFrame { from, to, told, stepped: false }
     }
 
     #[cold]
