@@ -2,6 +2,7 @@
 
 mod control;
 mod fleet;
+mod pace;
 mod plain;
 mod publisher;
 mod reading;

@@ -8,11 +8,11 @@ use rumqttc_v5::{
     AsyncClient, Event, EventLoop, IncomingPacketSizeLimit, MqttOptions, NetworkOptions, Outgoing, Packet,
     PublishOptions, QoS, TlsConfiguration, Transport, ValidatedTopic,
 };
-use securemqtt_cli::bench::Pace;
 use tokio::sync::Notify;
 use tokio::time::Instant;
 
 use super::control::{self, say};
+use super::pace::Pace;
 use super::tally::{Receiver, Tally};
 use super::{Readings, now_ns};
 use crate::broker::{HOST, IN_FLIGHT};
@@ -95,9 +95,9 @@ pub(super) async fn publish(site: &Site, load: &Load) -> Outcome<()> {
             let (began_ns, before) = (now_ns(), readings.count());
             progress.awaited.store(u64::MAX, Ordering::Release);
             let deadline = Instant::now() + Duration::from_millis(millis);
-            let mut pace = Pace::start(load.per_second);
+            let mut pace = Pace::start(load.per_second)?;
             while Instant::now() < deadline {
-                pace.next().await;
+                pace.next().await?;
                 let at_hand = if pace.is_even() { 1 } else { MAX_AT_ONCE };
                 for _ in 0..at_hand {
                     let payload = readings.next(pace.is_even().then(now_ns));

@@ -3,11 +3,11 @@
 use std::path::PathBuf;
 use std::time::Duration;
 
-use securemqtt_cli::bench::Pace;
 use securemqtt_client::publisher::Publisher;
 use tokio::time::Instant;
 
 use super::control::{self, Questions, say};
+use super::pace::Pace;
 use super::{Readings, now_ns};
 use crate::job::{Ask, Load, Said, Site};
 use crate::ours;
@@ -60,7 +60,7 @@ async fn run(
     batch: &mut Batch,
 ) -> Outcome<()> {
     let deadline = Instant::now() + time;
-    let mut pace = Pace::start(load.per_second);
+    let mut pace = Pace::start(load.per_second)?;
     while Instant::now() < deadline {
         let is_ready = publisher.is_ready();
         tokio::select! {
@@ -70,7 +70,8 @@ async fn run(
                 batch.send(publisher, load)?;
                 publisher.give_way().await;
             }
-            () = pace.next(), if is_ready => {
+            moment = pace.next(), if is_ready => {
+                moment?;
                 let at_hand = if pace.is_even() { 1 } else { MAX_AT_ONCE };
                 for _ in 0..at_hand {
                     let reading = readings.next(pace.is_even().then(now_ns));
