@@ -45,6 +45,7 @@ impl Subscriber {
         for id in std::mem::take(&mut self.dirty.publishers) {
             self.store_publisher(id, &mut changes);
         }
+        changes.reserve(self.dirty.topics.len());
         for (id, number, topic) in std::mem::take(&mut self.dirty.topics) {
             let run = self.runs.find_mut(id, number);
             let Some(state) = run.and_then(|run| run.topics.get_mut(&topic)) else { continue };
