@@ -125,8 +125,11 @@ fn for_arguments(command: Command, arguments: &[OsString]) -> Command {
     }
     // Asked for help, it would look no further.
     let arguments = arguments.iter().filter(|argument| *argument != "--help");
-    let named = command.clone().ignore_errors(true).try_get_matches_from(arguments);
-    let connects = named.is_ok_and(|given| given.subcommand_name().is_some_and(|name| AT_BROKER.contains(&name)));
+    let connects = match command.clone().ignore_errors(true).try_get_matches_from(arguments) {
+        Ok(given) => given.subcommand_name().is_some_and(|name| AT_BROKER.contains(&name)),
+        // `help bench`.
+        Err(error) => error.kind() == ErrorKind::DisplayHelp,
+    };
     let is_brokers = |arg: &Arg| connects && arg.get_help_heading() == Some(BROKER);
     command.mut_args(|arg| if is_brokers(&arg) { arg.global(true) } else { arg })
 }

@@ -121,7 +121,7 @@ fn the_brokers_flags_may_stand_behind_a_subcommand_that_connects() {
     assert_eq!(host(&["bench"], "host = \"c\""), Some("c".to_owned()));
     assert!(matches!(run(&["key", "--host", "b"], ""), Err(Problem::Clap(_))));
     assert!(matches!(run(&["bench", "-h", "b", "--broker", "mqtt://b"], ""), Err(Problem::Clap(_))));
-    for arguments in [["bench", "-h"], ["bench", "--help"]] {
+    for arguments in [["bench", "-h"], ["bench", "--help"], ["help", "bench"]] {
         let Err(Problem::Clap(help)) = run(&arguments, "") else { panic!("no help") };
         assert_eq!(help.kind(), ErrorKind::DisplayHelp);
         assert!(help.to_string().contains("Broker:\n  -h, --host"), "{help}");
