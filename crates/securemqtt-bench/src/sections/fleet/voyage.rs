@@ -56,7 +56,7 @@ pub(super) struct Voyage {
     pub first_reading_us: f64,
     /// Of a reading.
     pub reading_us: f64,
-    /// Seconds from the broker's start to the last publisher's reading.
+    /// Seconds from the broker's start to the last reading, sent again perhaps.
     pub back_s: f64,
     /// Of a publisher's return.
     pub back_us: f64,
@@ -79,6 +79,13 @@ impl Voyage {
     /// The same after readings.
     pub(super) fn used_kib(&self) -> Option<f64> {
         self.each(self.used_total_kib)
+    }
+
+    /// What there is to be said where not every publisher's reading came after the restart, or one came twice.
+    pub(super) fn lost(&self) -> Option<String> {
+        let all = count(self.publishers);
+        // Not a number where nothing is known of it.
+        ((self.back_came - all).abs() > 0.5).then(|| format!("{} of {all} readings came", self.back_came))
     }
 }
 
@@ -257,5 +264,14 @@ mod tests {
         let fleet = Voyage { publishers: 1_000, idle_kib: 6_000.0, keyed_total_kib: 9_000.0, ..Voyage::default() };
         assert_eq!(fleet.keyed_kib(), Some(3.0));
         assert_eq!(Voyage { publishers: 10, ..fleet }.keyed_kib(), None);
+    }
+
+    #[test]
+    fn readings_that_did_not_come_are_told_and_a_restart_that_failed_tells_why_itself() {
+        let fleet = Voyage { publishers: 10_000, back_came: 10_000.0, ..Voyage::default() };
+        assert_eq!(fleet.lost(), None);
+        assert_eq!(Voyage { back_came: f64::NAN, ..fleet.clone() }.lost(), None);
+        let lost = Voyage { back_came: 8_836.0, ..fleet }.lost();
+        assert_eq!(lost.as_deref(), Some("8836 of 10000 readings came"));
     }
 }
