@@ -1,6 +1,7 @@
 //! From one publisher to ten thousand, multiplexed, on one subscriber: first handshakes, memory, ticks, readings, and a
 //! restart of the broker.
 
+mod numbers;
 mod voyage;
 
 use super::{Bench, progress};
@@ -8,7 +9,7 @@ use crate::plot::{self, Labels, Legend, Line};
 use crate::report::Section;
 use crate::stats::{Summary, cell, count, whole};
 use crate::table::Table;
-use voyage::Voyage;
+use numbers::Voyage;
 
 pub(super) use voyage::CONNECTIONS;
 
