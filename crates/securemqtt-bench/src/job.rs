@@ -125,8 +125,10 @@ pub(crate) enum Ask {
         /// How many.
         count: u64,
     },
-    /// A fleet: when the connections are back, every publisher says hello at its own moment, then sends one reading;
-    /// says [`Said::Published`].
+    /// A fleet: a tick of every publisher and no reading; says [`Said::Published`].
+    Announce,
+    /// A fleet: when the connections are back, every publisher says hello at its own moment, then sends one reading, which it
+    /// keeps to send it again; says [`Said::Published`].
     Reconnect {
         /// The moments are spread evenly over so many milliseconds.
         spread_ms: u64,

@@ -12,8 +12,10 @@ use securemqtt_core::peers::{KnownPeers, Peer};
 use securemqtt_core::publisher::{Config, Event, Output, Publisher};
 use securemqtt_core::topic::Control;
 use securemqtt_core::trust::{Trust, TrustMode};
-use securemqtt_core::{Now, Outgoing};
+use securemqtt_core::{Now, Outgoing, Qos};
 
+use super::kept::Kept;
+use crate::ours::SPOOL;
 use crate::outcome::Outcome;
 
 /// The operating system's random numbers.
@@ -30,6 +32,9 @@ pub(super) struct Engines {
     topics: Vec<String>,
     by_id: HashMap<PeerId, usize>,
     confirmed: usize,
+    kept: Kept,
+    /// Frames that are kept and that the broker has not acknowledged: whose, and in which segment.
+    unacknowledged: Vec<(usize, u64)>,
     out: Output,
     /// Whose messages are in `out`.
     speaker: usize,
@@ -50,7 +55,8 @@ impl Engines {
         let mut tick_ms = 0;
         for index in 0..count {
             let key = IdentityKey::generate(&mut rng);
-            let config = Config::new(format!("fleet-{index}").parse()?);
+            // An engine keeps what it is told to keep: what is sealed alone leaves its spool empty, and nothing is reported.
+            let config = Config { spool_max: SPOOL, ..Config::new(format!("fleet-{index}").parse()?) };
             tick_ms = config.tick_ms;
             let peer = Peer { name: config.name.clone(), key: key.public().clone(), revoked: false, comment: None };
             peers.add(peer).map_err(|conflict| conflict.to_string())?;
@@ -65,8 +71,19 @@ impl Engines {
                 Ok::<_, ()>(())
             })?
             .map_err(|()| "known_peers was not written")?;
-        let out = Output::default();
-        Ok(Self { all, topics, by_id, confirmed: 0, out, speaker: 0, start: Instant::now(), ahead_ms: 0, tick_ms })
+        Ok(Self {
+            all,
+            topics,
+            by_id,
+            confirmed: 0,
+            kept: Kept::default(),
+            unacknowledged: Vec::new(),
+            out: Output::default(),
+            speaker: 0,
+            start: Instant::now(),
+            ahead_ms: 0,
+            tick_ms,
+        })
     }
 
     pub(super) fn len(&self) -> usize {
@@ -88,19 +105,45 @@ impl Engines {
         self.all[index].connected(now, &mut self.out);
     }
 
-    pub(super) fn handle(&mut self, topic: &str, payload: &[u8]) {
-        let Some(index) = Control::parse(topic).and_then(|(id, _)| self.by_id.get(&id).copied()) else { return };
+    pub(super) fn handle(&mut self, topic: &str, payload: &[u8]) -> Outcome<()> {
+        let Some(index) = Control::parse(topic).and_then(|(id, _)| self.by_id.get(&id).copied()) else { return Ok(()) };
         let now = self.now();
         self.speaker = index;
         self.all[index].handle(topic, payload, now, &mut rng(), &mut self.out);
         let first = |event: &Event| matches!(event, Event::Confirmed { first: true, .. });
         self.confirmed += self.out.events.drain(..).filter(first).count();
+        // What the subscriber has asked for is handed out by a poll. Of one that keeps nothing nothing can be asked.
+        if self.kept.has(index) && self.all[index].next_poll_ms() <= now.mono_ms {
+            self.poll(index, now)?;
+        }
+        Ok(())
     }
 
+    /// A reading that is not kept.
     pub(super) fn seal(&mut self, index: usize) -> Outcome<(String, Vec<u8>)> {
         let topic = self.topics[index].clone();
         let frame = self.all[index].seal(&topic, READING)?;
         Ok((topic, frame.to_vec()))
+    }
+
+    /// A reading that is kept to be sent again. It is handed over in the same breath, and the next tick tells of it.
+    pub(super) fn spool(&mut self, index: usize) -> Outcome<(String, Vec<u8>)> {
+        let (topic, engine) = (self.topics[index].clone(), &mut self.all[index]);
+        let run = engine.run();
+        let spooled = engine.spool(&topic, &[READING.as_slice()], Qos::AtLeastOnce, false)?;
+        self.kept.store(index, engine.take_changes());
+        engine.handed_over(spooled.segment, run, &topic, spooled.to);
+        self.unacknowledged.push((index, spooled.segment));
+        Ok((topic, spooled.frame.to_vec()))
+    }
+
+    /// The broker has acknowledged everything.
+    pub(super) fn acknowledged(&mut self) {
+        for (index, segment) in self.unacknowledged.drain(..) {
+            let engine = &mut self.all[index];
+            engine.acknowledged(segment, 1);
+            self.kept.store(index, engine.take_changes());
+        }
     }
 
     /// Whether so much was sealed that a tick cannot wait.
@@ -109,14 +152,26 @@ impl Engines {
     }
 
     /// The tick of this publisher, as if its interval were over. The clock goes on with the first of a round.
-    pub(super) fn tick(&mut self, index: usize) {
+    pub(super) fn tick(&mut self, index: usize) -> Outcome<()> {
         if index == 0 {
             self.ahead_ms += self.tick_ms;
         }
         let now = self.now();
+        self.poll(index, now)
+    }
+
+    /// What is due of a publisher, with what is to be sent again.
+    fn poll(&mut self, index: usize, now: Now) -> Outcome<()> {
         self.speaker = index;
         self.all[index].poll(now, &mut rng(), &mut self.out);
         self.out.events.clear();
+        if self.kept.has(index) {
+            self.kept.store(index, self.all[index].take_changes());
+        }
+        for wanted in self.out.resend.drain(..) {
+            self.out.send.extend(self.kept.again(index, &wanted)?);
+        }
+        Ok(())
     }
 
     /// The next message, and whose it is.
@@ -141,6 +196,8 @@ fn unix_ms() -> u64 {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use securemqtt_core::subscriber::{self, Subscriber};
+
     use super::*;
 
     #[test]
@@ -150,13 +207,64 @@ mod tests {
         let mut engines = Engines::make(3, &mine, &theirs).unwrap();
         assert_eq!(PeersFile::new(&theirs).load().unwrap().iter().count(), 3);
         for index in 0..engines.len() {
-            engines.tick(index);
+            engines.tick(index).unwrap();
             let spoken: Vec<usize> = std::iter::from_fn(|| engines.next_message()).map(|(who, _)| who).collect();
             assert_eq!(spoken, [index, index], "hello and tick");
         }
-        engines.tick(1);
+        engines.tick(1).unwrap();
         assert!(engines.next_message().is_none(), "not due yet");
         assert!(engines.seal(2).unwrap().1.len() > READING.len());
         assert_eq!((engines.confirmed(), engines.filters(0).len()), (0, 2));
+    }
+
+    /// Lets a fleet and a subscriber talk for so long; the readings that came.
+    fn talk(engines: &mut Engines, subscriber: &mut Subscriber, clock_ms: &mut u64, for_ms: u64) -> usize {
+        let (mut out, mut came, end) = (subscriber::Output::default(), 0, *clock_ms + for_ms);
+        while *clock_ms < end {
+            *clock_ms += 50;
+            let now = Now { mono_ms: *clock_ms, unix_ms: unix_ms() };
+            subscriber.poll(now, &mut rng(), &mut out);
+            while let Some((_, message)) = engines.next_message() {
+                subscriber.handle(&message.topic, &message.payload, now, &mut rng(), &mut out);
+            }
+            for message in out.send.drain(..) {
+                engines.handle(&message.topic, &message.payload).unwrap();
+            }
+            came += out.deliveries.drain(..).count();
+        }
+        came
+    }
+
+    #[test]
+    fn what_is_lost_on_its_way_is_sent_again_when_the_subscriber_asks_and_nothing_is_that_was_not_kept() {
+        let directory = tempfile::tempdir().unwrap();
+        let (mine, theirs) = (directory.path().join("mine"), directory.path().join("theirs"));
+        let key = IdentityKey::generate(&mut rng());
+        let peer = Peer { name: "s".parse().unwrap(), key: key.public().clone(), revoked: false, comment: None };
+        PeersFile::new(&mine).edit(|known| known.add(peer)).unwrap().unwrap();
+        let mut engines = Engines::make(3, &mine, &theirs).unwrap();
+        let known = PeersFile::new(&theirs).load().unwrap();
+        let trust = Trust::new(TrustMode::Strict, key.public().id(), known, Vec::new());
+        let (name, filters) = ("s".parse().unwrap(), vec!["fleet/#".to_owned()]);
+        let config = subscriber::Config { name, filters, exclude: Vec::new(), accept_rollback: false };
+        let (mut subscriber, mut clock_ms) = (Subscriber::new(key, trust, config), 0);
+        for index in 0..engines.len() {
+            engines.connected(index);
+            talk(&mut engines, &mut subscriber, &mut clock_ms, 3_000);
+        }
+        assert_eq!(engines.confirmed(), 3);
+
+        let lost = [engines.spool(0), engines.spool(1), engines.seal(2)];
+        assert!(lost.iter().all(Result::is_ok));
+        engines.acknowledged();
+        assert!(engines.kept.has(0) && engines.kept.has(1) && !engines.kept.has(2), "none has been reported");
+        assert_eq!(talk(&mut engines, &mut subscriber, &mut clock_ms, 10_000), 0, "no tick has told of them");
+        let mut came = 0;
+        for index in 0..engines.len() {
+            engines.tick(index).unwrap();
+            came += talk(&mut engines, &mut subscriber, &mut clock_ms, 5_000);
+        }
+        assert_eq!(came, 2);
+        assert_eq!(subscriber.counters().lost, 1, "the one that nobody kept");
     }
 }

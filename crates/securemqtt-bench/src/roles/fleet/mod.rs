@@ -1,8 +1,9 @@
 //! Many publishers in one process: the core's engines, each with its own identity, stream and session, multiplexed over a
 //! few connections. What the subscriber and the broker see of them is what as many processes would send, but for the
-//! connections. They keep nothing on disk.
+//! connections. They keep nothing on disk: what they keep to send again, after a restart of the broker, is in memory.
 
 mod engines;
+mod kept;
 mod lines;
 
 use std::path::Path;
@@ -42,6 +43,7 @@ pub(super) async fn sail(
         let readings = match ask {
             Ask::Tick { rounds, after_reading } => fleet.tick(rounds, after_reading).await?,
             Ask::Readings { count } => fleet.readings(count).await?,
+            Ask::Announce => fleet.announce().await?,
             Ask::Reconnect { spread_ms } => fleet.reconnect(Duration::from_millis(spread_ms)).await?,
             other => return Err(format!("a fleet cannot {other:?}").into()),
         };
@@ -98,7 +100,7 @@ impl Fleet {
                 if after_reading {
                     self.publish(index).await?;
                 }
-                self.engines.tick(index);
+                self.engines.tick(index)?;
                 self.send().await?;
             }
         }
@@ -108,6 +110,15 @@ impl Fleet {
         }
         self.lines.drain().await?;
         Ok(u64::try_from(self.sent - before)?)
+    }
+
+    /// A tick of all, which tells what there is to be asked for again. It waits for nothing: who lacks something asks later.
+    async fn announce(&mut self) -> Outcome<u64> {
+        for index in 0..self.engines.len() {
+            self.engines.tick(index)?;
+            self.send().await?;
+        }
+        Ok(0)
     }
 
     /// So many readings, in turn.
@@ -120,7 +131,7 @@ impl Fleet {
         Ok(count)
     }
 
-    /// Each comes back at a moment of its own, says hello and sends a reading.
+    /// Each comes back at a moment of its own, says hello and sends a reading, which it keeps: the subscriber may be away.
     async fn reconnect(&mut self, spread: Duration) -> Outcome<u64> {
         let mut turns: Vec<(Instant, usize)> = Vec::new();
         let (mut waiting, mut published) = (self.lines.count(), 0);
@@ -132,7 +143,8 @@ impl Fleet {
                     if let Some((_, index)) = turns.pop() {
                         self.engines.connected(index);
                         self.send().await?;
-                        self.publish(index).await?;
+                        let reading = self.engines.spool(index)?;
+                        self.pass_on(index, reading).await?;
                         published += 1;
                     }
                 }
@@ -151,15 +163,21 @@ impl Fleet {
             }
         }
         self.lines.drain().await?;
+        self.engines.acknowledged();
         Ok(published)
     }
 
+    /// A reading that is not kept.
     async fn publish(&mut self, index: usize) -> Outcome<()> {
-        let (topic, frame) = self.engines.seal(index)?;
+        let reading = self.engines.seal(index)?;
+        self.pass_on(index, reading).await
+    }
+
+    async fn pass_on(&mut self, index: usize, (topic, frame): (String, Vec<u8>)) -> Outcome<()> {
         self.sent += 1;
         self.lines.publish(index, topic, frame).await?;
         if self.engines.is_due(index) {
-            self.engines.tick(index);
+            self.engines.tick(index)?;
             self.send().await?;
         }
         Ok(())
@@ -173,7 +191,7 @@ impl Fleet {
     async fn take(&mut self, event: LinkEvent) -> Outcome<()> {
         match event {
             LinkEvent::Message(message) => {
-                self.engines.handle(&message.topic, &message.payload);
+                self.engines.handle(&message.topic, &message.payload)?;
                 self.send().await
             }
             LinkEvent::Failed(error) => Err(error.into()),

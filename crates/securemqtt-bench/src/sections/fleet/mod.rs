@@ -1,6 +1,7 @@
 //! From one publisher to ten thousand, multiplexed, on one subscriber: first handshakes, memory, ticks, readings, and a
 //! restart of the broker.
 
+mod numbers;
 mod voyage;
 
 use super::{Bench, progress};
@@ -8,7 +9,7 @@ use crate::plot::{self, Labels, Legend, Line};
 use crate::report::Section;
 use crate::stats::{Summary, cell, count, whole};
 use crate::table::Table;
-use voyage::Voyage;
+use numbers::Voyage;
 
 pub(super) use voyage::CONNECTIONS;
 
@@ -38,6 +39,9 @@ pub(super) fn sections(bench: &Bench) -> Vec<Section> {
                 Ok(voyage) => {
                     let not_back = voyage.not_back.iter();
                     not_back.for_each(|why| broken.missing(&format!("{publishers} publishers, restart: {why}.")));
+                    if let Some(lost) = voyage.lost() {
+                        broken.note(format!("**{publishers} publishers, restart: {lost}.**"));
+                    }
                     of_fleet.push(voyage);
                 }
                 Err(why) => [&mut steady, &mut broken]
@@ -67,8 +71,10 @@ fn introduce(bench: &Bench, steady: &mut Section, broken: &mut Section) {
     broken.note(format!(
         "First handshakes: from the fleet's first connection until the subscriber has everybody's keys; it asks at most 250 \
          publishers a second. Restart: the broker is stopped and started again with nothing kept; every publisher comes back \
-         at a moment of its own within {} s, says hello and sends one reading; the time is from the broker's start to the \
-         last of them. A reading that comes before the subscriber is back is lost: this fleet keeps none to send again.",
+         at a moment of its own within {} s, says hello and sends one reading, which it keeps (the fleet's memory stands in \
+         for the publishers' disks). When the last is back all of them tick, which a publisher of its own does within \
+         {TICK_SECONDS} s, and what came to the broker before the subscriber did is asked for and sent again. The time is \
+         from the broker's start to the last reading; the processor time has all of this in it.",
         voyage::spread(bench).as_secs_f64()
     ));
 }

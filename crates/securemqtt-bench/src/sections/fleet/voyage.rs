@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::super::Bench;
 use super::super::run::PATIENCE;
+use super::numbers::Voyage;
 use crate::broker::Broker;
 use crate::job::{Ask, Job, Said, Site};
 use crate::ours::Party;
@@ -20,64 +21,11 @@ const FILTER: &str = "fleet/#";
 const LONG: Duration = Duration::from_secs(180);
 /// So many ticks in all are made at least; one alone says little.
 const TICKS: usize = 200;
-/// What comes with the first publisher and stays (the database's cache and the like, about a mebibyte) is ten KiB a publisher
-/// in a fleet of a hundred, and one in a fleet of a thousand.
-const ENOUGH: usize = 1_000;
+/// Rounds of ticks after a restart. One is enough: a subscriber that was away finds the last tick of everybody at the broker.
+/// Another comes when nothing has come for as long as the product waits for its next tick.
+const ROUNDS: usize = 4;
 /// Until an idle process has given back what its start needed.
 const SETTLE: Duration = Duration::from_millis(500);
-
-/// What one voyage gave. Times are the subscriber's processor time where they are not of a clock.
-#[derive(Clone, Debug, Default)]
-pub(super) struct Voyage {
-    /// How many.
-    pub publishers: usize,
-    /// How many have a session.
-    pub keyed: usize,
-    /// Seconds until all had one.
-    pub keyed_s: f64,
-    /// Of a handshake.
-    pub handshake_us: f64,
-    /// The fleet's part of it.
-    pub fleet_handshake_us: f64,
-    /// Resident, without any publisher; with all keyed; after readings and their ticks.
-    pub idle_kib: f64,
-    /// See `idle_kib`.
-    pub keyed_total_kib: f64,
-    /// See `idle_kib`.
-    pub used_total_kib: f64,
-    /// Of a tick with its hello that tells nothing new.
-    pub heartbeat_us: f64,
-    /// Of a tick with its hello after a reading: its digest is compared.
-    pub tick_us: f64,
-    /// Of a topic's first reading.
-    pub first_reading_us: f64,
-    /// Of a reading.
-    pub reading_us: f64,
-    /// Seconds from the broker's start to the last publisher's reading.
-    pub back_s: f64,
-    /// Of a publisher's return.
-    pub back_us: f64,
-    /// Readings that came after the restart.
-    pub back_came: f64,
-    /// Why nothing is known of the restart; its numbers are none then.
-    pub not_back: Option<String>,
-}
-
-impl Voyage {
-    fn each(&self, total_kib: f64) -> Option<f64> {
-        (self.publishers >= ENOUGH).then(|| (total_kib - self.idle_kib) / count(self.publishers))
-    }
-
-    /// Memory a publisher when all are keyed; none where there are too few to tell.
-    pub(super) fn keyed_kib(&self) -> Option<f64> {
-        self.each(self.keyed_total_kib)
-    }
-
-    /// The same after readings.
-    pub(super) fn used_kib(&self) -> Option<f64> {
-        self.each(self.used_total_kib)
-    }
-}
 
 /// The two processes, and how many readings there were.
 struct Pair {
@@ -126,7 +74,16 @@ fn restart(bench: &Bench, pair: &mut Pair, broker: &mut Broker, voyage: &mut Voy
     broker.start_again()?;
     let up_ns = now_ns();
     let before = pair.readings;
-    let (came, last_ns) = pair.published(LONG)?;
+    pair.sent()?;
+    let (mut came, mut last_ns) = (before, up_ns);
+    // What came to the broker before the subscriber did is gone from there: the ticks tell of it, and it is asked for again.
+    for _ in 0..ROUNDS {
+        pair.fleet.ask(Ask::Announce)?;
+        (came, last_ns) = pair.published()?;
+        if came == pair.readings {
+            break;
+        }
+    }
     voyage.back_s = count64(last_ns.saturating_sub(up_ns)) / 1e9;
     voyage.back_us = micros(pair.subscriber.usage()?, voyage.publishers);
     voyage.back_came = count64(came.saturating_sub(before));
@@ -200,21 +157,27 @@ impl Pair {
     /// Asks the fleet for readings; all of them must come.
     fn ask(&mut self, ask: Ask) -> Outcome<()> {
         self.fleet.ask(ask)?;
-        let (came, _) = self.published(LONG)?;
+        let (came, _) = self.published()?;
         if came == self.readings {
             return Ok(());
         }
         Err(format!("{came} of {} readings came", self.readings).into())
     }
 
-    /// Waits until the fleet has published and the subscriber has all of it, or no more comes.
-    fn published(&mut self, patience: Duration) -> Outcome<(u64, u64)> {
-        let Said::Published { readings, .. } = self.fleet.hear(patience)? else {
+    /// Waits until the fleet has published.
+    fn sent(&mut self) -> Outcome<()> {
+        let Said::Published { readings, .. } = self.fleet.hear(LONG)? else {
             return Err("a fleet that does not publish".into());
         };
         self.readings += readings;
+        Ok(())
+    }
+
+    /// Waits until it has and the subscriber has all of it, or no more comes: how many in all, and when the last one came.
+    fn published(&mut self) -> Outcome<(u64, u64)> {
+        self.sent()?;
         self.subscriber.ask(Ask::Expect { readings: self.readings })?;
-        match self.subscriber.hear(patience)? {
+        match self.subscriber.hear(LONG)? {
             Said::Delivered { readings, last_ns, .. } => Ok((readings, last_ns)),
             other => Err(format!("a subscriber said {other:?}").into()),
         }
@@ -228,16 +191,4 @@ fn resident(role: &Role) -> Outcome<f64> {
 
 fn micros(usage: Usage, pieces: usize) -> f64 {
     usage.cpu.as_secs_f64() * 1e6 / count(pieces)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn memory_is_told_only_of_fleets_that_are_large_enough() {
-        let fleet = Voyage { publishers: 1_000, idle_kib: 6_000.0, keyed_total_kib: 9_000.0, ..Voyage::default() };
-        assert_eq!(fleet.keyed_kib(), Some(3.0));
-        assert_eq!(Voyage { publishers: 10, ..fleet }.keyed_kib(), None);
-    }
 }
