@@ -54,10 +54,10 @@ mod readme;
 mod refusals;
 /// What is asked of running programs, and of stopped ones: status, rotate, a change of the peers.
 mod running;
-/// What an eavesdropper with a whole session can find in it, and what a log tells: nothing.
-mod secrecy;
 /// A subscriber of many topics that is killed with replay windows in its log: each reading once.
 mod scattered;
+/// What an eavesdropper with a whole session can find in it, and what a log tells: nothing.
+mod secrecy;
 /// The demo to the letter, both start orders, restarts of either side.
 mod sessions;
 /// A publisher that is stopped, killed and cut off: what it took is delivered once, or named.
