@@ -1,6 +1,8 @@
 //! The main mode: frames in, readings out.
 
+mod commit;
 mod gaps;
+mod put_out;
 mod status;
 mod words;
 
@@ -19,20 +21,16 @@ use securemqtt_cli::status::About;
 use securemqtt_client::control::ControlSocket;
 use securemqtt_client::mqtt::AckToken;
 use securemqtt_client::state::{StateDir, Store};
-use securemqtt_client::subscriber::{Arrival, Reading, Settings, Subscriber, Told};
+use securemqtt_client::subscriber::{Settings, Subscriber, Told};
 use securemqtt_core::identity::{Fingerprint, PeerId};
 use securemqtt_core::subscriber::{Config, Span};
 
 use crate::cli::{Cli, ReadingArgs};
-use crate::output::{Output, Record, Selection, Synced};
+use crate::output::{Output, Selection};
 use gaps::Gaps;
 
 /// How long the end waits for what is under way.
 const PATIENCE: Duration = Duration::from_secs(3);
-/// Messages that are put out, stored and acknowledged together.
-const MAX_GROUP: usize = 256;
-/// How often a full disk is tried again.
-const FULL_AGAIN: Duration = Duration::from_secs(1);
 
 /// Subscribes until `-C`, `-W`, INT or TERM.
 pub(crate) fn run(cli: &Cli) -> Outcome<Exit> {
@@ -225,103 +223,5 @@ impl App {
                 }
             }
         }
-    }
-
-    /// With `-C` the end may come within a message: those before it are committed, each by itself.
-    fn max_group(&self) -> usize {
-        if self.readings.count.is_some() { 1 } else { MAX_GROUP }
-    }
-
-    /// Hands everything on and has it stored, then acknowledged; stops when a signal came while the disk was full.
-    async fn commit(&mut self) -> Outcome<Flow> {
-        self.say_late()?;
-        let mut told = false;
-        let cursor = loop {
-            match self.output.sync().await? {
-                Synced::Done(cursor) => break cursor,
-                Synced::Full(why) if !told => {
-                    told = true;
-                    self.warn.say(format_args!("{why}; readings wait, and go on when there is room"))?;
-                }
-                Synced::Full(_) => {}
-            }
-            tokio::select! {
-                biased;
-                () = self.signals.end() => return Ok(Flow::Stop),
-                request = self.control.next() => self.answer(request)?,
-                () = tokio::time::sleep(FULL_AGAIN) => {}
-            }
-        };
-        if told {
-            self.warn.say("there is room again; it goes on")?;
-        }
-        self.subscriber.commit(self.uncommitted.drain(..), cursor);
-        if self.readings.count.is_some() {
-            self.subscriber.store_now();
-        }
-        Ok(Flow::Continue)
-    }
-
-    /// As [`App::commit`], once: what a full disk does not take comes again at the next start.
-    async fn commit_the_last(&mut self) -> Outcome<()> {
-        self.say_late()?;
-        match self.output.sync().await? {
-            Synced::Done(cursor) => self.subscriber.commit(self.uncommitted.drain(..), cursor),
-            Synced::Full(why) => {
-                self.warn.say(format_args!("{why}; the last readings are not written, and come again"))?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Puts out the readings of a message; with the last one that was asked for comes the end.
-    fn put_out(&mut self, arrival: Arrival) -> Option<End> {
-        let decrypt = arrival.decrypt_time();
-        let Arrival { at, readings, ack, .. } = arrival;
-        let mut left = readings.len();
-        for Reading { delivery, qos, retain, redelivered } in readings {
-            left -= 1;
-            let (publisher, fingerprint) = self.publisher(delivery.publisher);
-            let record = Record {
-                arrived: at,
-                topic: delivery.topic,
-                qos,
-                retain,
-                publisher,
-                fingerprint,
-                stream: delivery.stream,
-                seq: delivery.seq,
-                decrypt,
-                // A file is cut back to what was stored: nothing in it comes twice.
-                redelivered: redelivered && self.readings.out.is_none(),
-                payload: delivery.payload,
-            };
-            if !self.selection.takes(&record) {
-                continue;
-            }
-            self.output.write(&record);
-            self.shown += 1;
-            if self.readings.count == Some(self.shown) {
-                if left > 0 {
-                    return Some(End::CountWithin);
-                }
-                self.uncommitted.extend(ack);
-                return Some(End::Count);
-            }
-        }
-        self.uncommitted.extend(ack);
-        None
-    }
-
-    fn publisher(&mut self, id: PeerId) -> (Arc<str>, Fingerprint) {
-        if let Some(known) = self.names.get(&id) {
-            return known.clone();
-        }
-        let known = self.subscriber.engine().publisher(id);
-        let known = known.map(|(name, fingerprint)| (Arc::from(name.as_str()), fingerprint));
-        // A publisher is forgotten only between its last reading and this line.
-        let known = known.unwrap_or_else(|| (id.to_string().into(), self.fingerprint));
-        self.names.insert(id, known.clone());
-        known
     }
 }

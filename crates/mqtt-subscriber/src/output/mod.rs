@@ -5,6 +5,7 @@ mod escape;
 mod format;
 mod json;
 mod select;
+mod style;
 mod writer;
 
 use std::sync::Arc;
@@ -17,7 +18,8 @@ use securemqtt_core::{Bytes, Qos};
 pub(crate) use self::format::LETTERS;
 pub use self::format::Template;
 pub use self::select::Selection;
-pub use self::writer::{Output, Style, Synced};
+pub use self::style::Style;
+pub use self::writer::{Output, Synced};
 
 /// A reading, with all that is known of its way here.
 #[derive(Clone, Debug, PartialEq, Eq)]

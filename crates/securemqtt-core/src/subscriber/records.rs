@@ -91,7 +91,9 @@ pub(super) fn encode_topic(state: &TopicState) -> Vec<u8> {
     for number in [state.baseline, state.announced, state.forged_to] {
         out.extend_from_slice(&number.to_be_bytes());
     }
-    sets.into_iter().for_each(|set| push_ranges(&mut out, set));
+    for set in sets {
+        push_ranges(&mut out, set);
+    }
     out
 }
 
