@@ -2,8 +2,9 @@
 
 use rand_core::CryptoRng;
 
+use super::hello::OwnHello;
 use super::sealer::{Reach, TickKind};
-use super::{Output, Publisher, keys_message, new_hello};
+use super::{Output, Publisher, keys_message};
 use crate::topic::Control;
 use crate::{Now, Outgoing, Qos};
 
@@ -37,7 +38,7 @@ impl Publisher {
         self.due.challenge = now.mono_ms + self.config.challenge_ms;
         self.challenge_unix_ms = now.unix_ms;
         self.dirty.own = true;
-        let hello = new_hello(&self.identity, &self.config, rng);
+        let hello = OwnHello::make(&self.identity, &self.config, rng);
         self.previous_hello = Some(std::mem::replace(&mut self.hello, hello));
         out.send.push(self.hello_message(Qos::AtLeastOnce));
     }
@@ -61,7 +62,7 @@ impl Publisher {
                 if turn < turns && left < waiting { self.past.named(&self.spool, self.released) } else { Vec::new() };
             let spool = &self.spool;
             let made = self.sealer.tick(&older, now.unix_ms, TickKind { asks, last, reach }, |run, position| {
-                spool.first_kept(run, position)
+                spool.index().first_kept(run, position)
             });
             let Ok(payload) = made else { return };
             out.send.push(Outgoing { topic: Control::Tick.topic(self.id), payload, qos, retain: true });

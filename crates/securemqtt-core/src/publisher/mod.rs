@@ -5,8 +5,10 @@
 mod acks;
 mod admission;
 mod config;
+mod due;
 mod event;
 mod heartbeat;
+mod hello;
 mod intake;
 mod kept;
 mod own;
@@ -45,8 +47,9 @@ use crate::peers::PeerName;
 use crate::stream::StreamSecret;
 use crate::topic::Control;
 use crate::trust::Trust;
-use crate::wire::{Hello, SUITE_1};
 use crate::{Now, Outgoing, Qos};
+use due::Due;
+use hello::OwnHello;
 use own::Epoch;
 use past::PastRuns;
 use repair::Repair;
@@ -57,11 +60,6 @@ use spool::Spool;
 use store::Dirty;
 use twins::Twins;
 
-/// Between ticks while reports of everything are awaited.
-const CONFIRM_TICK_MS: u64 = 1_000;
-/// Between two handfuls of frames that are sent again.
-const REPAIR_MS: u64 = 20;
-
 /// What a call leaves to be done. The caller takes both lists, and does them in this order.
 #[derive(Debug, Default)]
 pub struct Output {
@@ -71,19 +69,6 @@ pub struct Output {
     pub resend: Vec<Resend>,
     /// What happened.
     pub events: Vec<Event>,
-}
-
-/// A hello and its bytes.
-#[derive(Debug)]
-struct OwnHello {
-    bytes: Vec<u8>,
-    short: [u8; 8],
-}
-
-impl OwnHello {
-    fn new(bytes: Vec<u8>) -> Self {
-        Self { short: Hello::short_hash(&bytes), bytes }
-    }
 }
 
 /// The engine.
@@ -131,15 +116,6 @@ pub struct Publisher {
     counters: Counters,
 }
 
-/// When the next of each is due.
-#[derive(Debug)]
-struct Due {
-    challenge: u64,
-    tick: u64,
-    ratchet: u64,
-    rotate: u64,
-}
-
 /// The bounds on what strangers can cause.
 #[derive(Debug)]
 struct Limits {
@@ -159,8 +135,7 @@ impl Publisher {
     ) -> Self {
         let id = identity.public().id();
         let stream = StreamSecret::generate(id, config.signed_frames, rng);
-        let at = now.mono_ms;
-        let hello = new_hello(&identity, &config, rng);
+        let hello = OwnHello::make(&identity, &config, rng);
         let sealer = Sealer::new(stream, Control::Tick.topic(id), &[], rng);
         let epoch = Epoch { made_ms: now.unix_ms, stepped_ms: now.unix_ms, runs: vec![sealer.run()] };
         Self {
@@ -190,14 +165,9 @@ impl Publisher {
             dirty: Dirty { own: true, run: true, ..Dirty::default() },
             challenge_unix_ms: now.unix_ms,
             started_unix_ms: now.unix_ms,
-            last_tick_ms: at,
+            last_tick_ms: now.mono_ms,
             repair_ms: 0,
-            due: Due {
-                challenge: at + config.challenge_ms,
-                tick: at + config.tick_ms,
-                ratchet: at + config.ratchet_ms,
-                rotate: at + config.rotate_ms,
-            },
+            due: Due::from(now, &config),
             limits: Limits {
                 strangers: TokenBucket::new(40, 20),
                 retries: TokenBucket::new(40, 20),
@@ -269,61 +239,6 @@ impl Publisher {
         Ok(frame)
     }
 
-    /// When [`Publisher::poll`] is next due, on the monotonic clock.
-    pub fn next_poll_ms(&self) -> u64 {
-        let generation_full = self.sealer.frames_in_generation() >= self.config.ratchet_frames;
-        if generation_full || self.sealer.tick_is_due() || self.sealer.is_exhausting() && self.rotation.is_none() {
-            return 0;
-        }
-        if !self.repair.is_idle() {
-            return self.repair_ms;
-        }
-        let due = self.due.challenge.min(self.due.tick).min(self.due.ratchet).min(self.due.rotate);
-        self.rotation.as_ref().map_or(due, |rotation| due.min(rotation.deadline_ms))
-    }
-
-    /// Does what is due: a challenge, a generation, a rotation, a tick.
-    pub fn poll<R: CryptoRng + ?Sized>(&mut self, now: Now, rng: &mut R, out: &mut Output) {
-        if now.mono_ms >= self.due.challenge {
-            self.renew_challenge(now, rng, out);
-        }
-        let generation_full = self.sealer.frames_in_generation() >= self.config.ratchet_frames;
-        if now.mono_ms >= self.due.ratchet || generation_full {
-            self.due.ratchet = now.mono_ms + self.config.ratchet_ms;
-            if self.step() {
-                self.epoch.stepped_ms = now.unix_ms;
-            } else {
-                self.rotate(now, rng, out);
-            }
-        }
-        if now.mono_ms >= self.due.rotate || self.sealer.is_exhausting() && self.rotation.is_none() {
-            self.rotate(now, rng, out);
-        }
-        if self.rotation.as_ref().is_some_and(|rotation| rotation.is_over(now)) {
-            self.switch(now, rng, out);
-        }
-        if now.mono_ms >= self.due.tick || self.sealer.tick_is_due() {
-            let pause = if self.confirming { CONFIRM_TICK_MS } else { u64::MAX };
-            self.due.tick = now.mono_ms + self.config.tick_ms.min(pause);
-            // Whoever held it up may have gone.
-            self.held_up = None;
-            out.send.push(self.hello_message(Qos::AtMostOnce));
-            self.tick(now, Qos::AtMostOnce, true, false, out);
-            self.tell_losses(out);
-        }
-        if !self.repair.is_idle() && now.mono_ms >= self.repair_ms {
-            self.repair_ms = now.mono_ms + REPAIR_MS;
-            out.resend.extend(self.repair.next(&self.spool, now.mono_ms));
-        }
-        self.forget_stream_before(now);
-    }
-
-    /// Steps the ratchet, durably before the next frame; false at the last generation.
-    fn step(&mut self) -> bool {
-        self.dirty.own = true;
-        self.sealer.step()
-    }
-
     /// A run of a stream, which no run of it was before.
     fn new_sealer<R: CryptoRng + ?Sized>(&mut self, stream: StreamSecret, rng: &mut R) -> Sealer {
         let sealer = Sealer::new(stream, Control::Tick.topic(self.id), &self.epoch.runs, rng);
@@ -339,13 +254,6 @@ impl Publisher {
         self.due.rotate = now.mono_ms + self.config.rotate_ms;
         self.due.ratchet = now.mono_ms + self.config.ratchet_ms;
     }
-}
-
-fn new_hello<R: CryptoRng + ?Sized>(identity: &IdentityKey, config: &Config, rng: &mut R) -> OwnHello {
-    let mut challenge = [0; 16];
-    rng.fill_bytes(&mut challenge);
-    let hello = Hello { suites: vec![SUITE_1], key: identity.public().clone(), challenge, name: config.name.clone() };
-    OwnHello::new(hello.encode())
 }
 
 fn keys_message(publisher: PeerId, subscriber: PeerId, payload: Vec<u8>) -> Outgoing {

@@ -2,7 +2,7 @@
 
 use zeroize::Zeroizing;
 
-use super::OwnHello;
+use super::hello::OwnHello;
 use crate::stream::StreamSecret;
 use crate::wire::{Hello, Reader, WireError};
 

@@ -62,7 +62,7 @@ impl PastRuns {
         }
         let (mut kept, mut gone) = (VecDeque::new(), Vec::new());
         for (index, past) in std::mem::take(&mut self.runs).into_iter().enumerate() {
-            if index < MAX_IDLE || spool.keeps(past.positions.run) {
+            if index < MAX_IDLE || spool.index().keeps(past.positions.run) {
                 kept.push_back(past);
             } else {
                 gone.push(past);
@@ -101,7 +101,7 @@ impl PastRuns {
             }
             left -= length;
             for position in &mut positions.topics {
-                position.first_kept = spool.first_kept(past.positions.run, position);
+                position.first_kept = spool.index().first_kept(past.positions.run, position);
             }
             named.push(positions);
         }

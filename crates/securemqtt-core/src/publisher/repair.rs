@@ -72,7 +72,7 @@ impl Repair {
             && let Some((place, from, to)) = self.waiting.pop_front()
         {
             // What is no longer kept the next tick says.
-            let Some(Stretch { from, to: end, segment }) = spool.find(place, from, to) else { continue };
+            let Some(Stretch { from, to: end, segment }) = spool.index().find(place, from, to) else { continue };
             let wanted = left.min(end - from);
             let granted = u32::try_from((0..wanted).take_while(|_| self.bucket.take(now_ms)).count()).unwrap_or(0);
             let end = from + granted;

@@ -212,7 +212,7 @@ impl Publisher {
 
     fn after(&mut self, gone: &Gone) {
         let spool = &self.spool;
-        let gone_for_good = |place: &Place| spool.find(*place, 0, u32::MAX).is_none();
+        let gone_for_good = |place: &Place| spool.index().find(*place, 0, u32::MAX).is_none();
         let places: Vec<Place> =
             gone.spans.iter().map(|(place, ..)| *place).filter(|place| gone_for_good(place)).collect();
         if places.is_empty() {
@@ -238,7 +238,8 @@ impl Publisher {
     pub fn unreported(&self) -> Vec<Unreported> {
         let mut all = Vec::new();
         for (_, member, _) in self.roster.active() {
-            for (place, topic, stretch) in self.spool.places().filter(|(.., stretch)| stretch.segment >= member.joined)
+            for (place, topic, stretch) in
+                self.spool.index().places().filter(|(.., stretch)| stretch.segment >= member.joined)
             {
                 let mut has = RangeSet::default();
                 if let Some(report) = member.reported.places.get(&place) {

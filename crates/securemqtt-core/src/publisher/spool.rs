@@ -4,11 +4,15 @@
 //! Segments leave from the front, so that what is kept of a topic is always its end: that is what a tick's `first kept`
 //! says.
 
-use std::collections::{BTreeMap, HashMap, VecDeque};
+mod index;
+
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
 use super::segment::{self, SpooledFrame};
-use crate::wire::{TopicHash, TopicPosition, WireError, topic_hash};
+use crate::wire::{TopicHash, WireError, topic_hash};
+use index::Index;
+pub(super) use index::{Place, Stretch};
 
 /// A segment that small is added to by later commits: many small ones would cost more than their frames.
 const SMALL: usize = 4 * 1024;
@@ -16,23 +20,6 @@ const SMALL: usize = 4 * 1024;
 const LARGE: usize = 256 * 1024;
 /// What a segment costs besides its bytes, on disk and in memory.
 const OVERHEAD: usize = 128;
-
-/// A topic of a run.
-pub(super) type Place = ([u8; 5], TopicHash);
-
-/// A range of numbers at a place.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Stretch {
-    pub(super) from: u32,
-    pub(super) to: u32,
-    pub(super) segment: u64,
-}
-
-#[derive(Debug)]
-struct Kept {
-    topic: Arc<str>,
-    stretches: VecDeque<Stretch>,
-}
 
 #[derive(Debug)]
 struct Segment {
@@ -58,9 +45,7 @@ pub(super) struct Spool {
     max: usize,
     first: u64,
     segments: VecDeque<Segment>,
-    kept: HashMap<Place, Kept>,
-    /// How many topics of each run are kept.
-    runs: HashMap<[u8; 5], usize>,
+    index: Index,
     size: usize,
     /// The last segment, while it may grow, and whether it has grown since it was last stored.
     tail: Vec<u8>,
@@ -85,8 +70,7 @@ impl Spool {
             max,
             first: 0,
             segments: VecDeque::new(),
-            kept: HashMap::new(),
-            runs: HashMap::new(),
+            index: Index::default(),
             size: 0,
             tail: Vec::new(),
             topic: Arc::from(""),
@@ -161,7 +145,7 @@ impl Spool {
             segment.unacknowledged += 1;
             self.unacknowledged += 1;
         }
-        self.index(number, frame);
+        self.note_place(number, frame);
         number
     }
 
@@ -183,19 +167,10 @@ impl Spool {
     }
 
     /// Indexes a frame of the topic that was taken note of.
-    fn index(&mut self, number: u64, frame: &SpooledFrame<'_>) {
+    fn note_place(&mut self, number: u64, frame: &SpooledFrame<'_>) {
         let place = (frame.run, self.topic_hash);
-        let runs = &mut self.runs;
-        let kept = self.kept.entry(place).or_insert_with(|| {
-            *runs.entry(frame.run).or_default() += 1;
-            Kept { topic: Arc::clone(&self.topic), stretches: VecDeque::new() }
-        });
-        match kept.stretches.back_mut() {
-            Some(last) if last.segment == number && last.to == frame.from => last.to = frame.to,
-            _ => {
-                kept.stretches.push_back(Stretch { from: frame.from, to: frame.to, segment: number });
-                self.segments.back_mut().into_iter().for_each(|segment| segment.places.push(place));
-            }
+        if self.index.add(place, &self.topic, Stretch { from: frame.from, to: frame.to, segment: number }) {
+            self.segments.back_mut().into_iter().for_each(|segment| segment.places.push(place));
         }
     }
 
@@ -215,7 +190,7 @@ impl Spool {
         self.segments.push_back(Segment { size, places: Vec::new(), unacknowledged });
         for frame in &frames {
             self.take_topic(frame.topic);
-            self.index(number, frame);
+            self.note_place(number, frame);
         }
         Ok(self.segments.back().map(|segment| segment.places.clone()).unwrap_or_default())
     }
@@ -255,12 +230,8 @@ impl Spool {
     pub(super) fn pop_front_if(&mut self, may: impl FnOnce(u64, &[(Place, u32, u32)]) -> bool) -> Option<Gone> {
         let segment = self.segments.front()?;
         let first = self.first;
-        let stretch = |place: &Place| self.kept.get(place)?.stretches.front().filter(|front| front.segment == first);
-        let spans: Vec<(Place, u32, u32)> = segment
-            .places
-            .iter()
-            .filter_map(|place| stretch(place).map(|stretch| (*place, stretch.from, stretch.to)))
-            .collect();
+        let spans: Vec<(Place, u32, u32)> =
+            segment.places.iter().filter_map(|place| self.index.front(*place, first)).collect();
         if !may(first, &spans) {
             return None;
         }
@@ -270,13 +241,7 @@ impl Spool {
     fn pop_front(&mut self, spans: &[(Place, u32, u32)]) -> Gone {
         let mut gone = Gone { number: self.first, ..Gone::default() };
         for &(place, from, to) in spans {
-            let Some(kept) = self.kept.get_mut(&place) else { continue };
-            kept.stretches.pop_front();
-            gone.spans.push((place, Arc::clone(&kept.topic), from, to));
-            if kept.stretches.is_empty() {
-                self.kept.remove(&place);
-                self.forget_topic(place.0);
-            }
+            gone.spans.extend(self.index.pop(place).map(|topic| (place, topic, from, to)));
         }
         if let Some(segment) = self.segments.pop_front() {
             gone.unacknowledged = segment.unacknowledged;
@@ -294,40 +259,9 @@ impl Spool {
         gone
     }
 
-    fn forget_topic(&mut self, run: [u8; 5]) {
-        if let Some(topics) = self.runs.get_mut(&run) {
-            *topics -= 1;
-            if *topics == 0 {
-                self.runs.remove(&run);
-            }
-        }
-    }
-
-    /// Says how far a topic can be sent again.
-    pub(super) fn first_kept(&self, run: [u8; 5], position: &TopicPosition) -> u32 {
-        let kept = self.kept.get(&(run, topic_hash(&position.topic)));
-        kept.and_then(|kept| kept.stretches.front()).map_or(position.next, |front| front.from.min(position.next))
-    }
-
-    /// Whether anything of a run is kept.
-    pub(super) fn keeps(&self, run: [u8; 5]) -> bool {
-        self.runs.contains_key(&run)
-    }
-
-    /// The first stretch of a range that is kept, within one segment.
-    pub(super) fn find(&self, place: Place, from: u32, to: u32) -> Option<Stretch> {
-        let stretches = &self.kept.get(&place)?.stretches;
-        let first = stretches.get(stretches.partition_point(|stretch| stretch.to <= from))?;
-        let found = Stretch { from: first.from.max(from), to: first.to.min(to), ..*first };
-        (found.from < found.to).then_some(found)
-    }
-
-    /// Everything that is kept, by place: topic, first number, one past the last, and the segments of both.
-    pub(super) fn places(&self) -> impl Iterator<Item = (Place, &Arc<str>, Stretch)> {
-        self.kept.iter().filter_map(|(place, kept)| {
-            let (front, back) = (kept.stretches.front()?, kept.stretches.back()?);
-            Some((*place, &kept.topic, Stretch { from: front.from, to: back.to, segment: back.segment }))
-        })
+    /// Where each frame is.
+    pub(super) fn index(&self) -> &Index {
+        &self.index
     }
 
     /// Whether frames wait to be stored.
