@@ -45,10 +45,13 @@ impl RangeSet {
         from >= to || self.ranges.get(at).is_some_and(|&(start, end)| start <= from && to <= end)
     }
 
-    /// One past the highest number, to be moved on; `None` where the set is empty.
+    /// One past the highest number, to be moved on, where that is `from`; `None` where the set is empty.
     #[inline]
-    pub(crate) fn end_mut(&mut self) -> Option<&mut u32> {
-        self.ranges.last_mut().map(|(_, end)| end)
+    pub(crate) fn end_at(&mut self, from: u32) -> Option<&mut u32> {
+        match self.ranges.last_mut() {
+            Some((_, end)) if *end == from => Some(end),
+            _ => None,
+        }
     }
 
     /// Adds `from..to` where the set ends at `from`. False, and nothing is added, where it does not.

@@ -19,7 +19,7 @@ const BLOCKS: u64 = 2;
 #[test]
 fn frames_and_readings_are_cut_from_a_chunk_that_is_used_again() {
     let frames = u64::try_from(FRAMES).unwrap();
-    let (mut pair, sealed) = Pair::warm(FRAMES);
+    let (mut pair, sealed) = Pair::warm(1, FRAMES);
     let mut more = Vec::with_capacity(FRAMES);
     // Where they are is written there when there are too many.
     let calls = concat!(env!("CARGO_TARGET_TMPDIR"), "/allocations.json");

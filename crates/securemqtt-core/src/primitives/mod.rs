@@ -191,7 +191,8 @@ impl AeadKey {
     ///
     /// # Errors
     /// [`NotAuthentic`] beyond the length limit of GCM (2^36 − 32 bytes), never for a reading.
-    #[inline]
+    #[expect(clippy::inline_always, reason = "a call that hands on a call")]
+    #[inline(always)]
     pub fn seal_in_place(&self, seq: u64, aad: &[u8], text: &mut [u8]) -> Result<[u8; TAG_LEN], NotAuthentic> {
         self.cipher.encrypt(self.nonce(seq), aad, text)
     }

@@ -40,6 +40,12 @@ impl HeldStreams {
         self.all.get_mut(*place)?.as_deref_mut()
     }
 
+    /// The stream at a place, if it is still there.
+    #[inline]
+    pub(super) fn still_at(&mut self, place: usize, id: PeerId, stream: u32) -> Option<&mut HeldStream> {
+        self.all.get_mut(place)?.as_deref_mut().filter(|held| held.is(id, stream))
+    }
+
     #[cold]
     fn find(&self, id: PeerId, stream: u32) -> Option<usize> {
         self.places.get(&(id, stream)).copied()
@@ -90,6 +96,9 @@ mod tests {
         assert!(streams.get_at(&mut place, id, a).is_none());
         streams.insert(id, c, of_c);
         assert!(streams.get_at(&mut place, id, a).is_none(), "its place is another's");
+        let mut is_at = |place, id, stream| streams.still_at(place, id, stream).is_some();
+        assert!(is_at(0, id, c) && is_at(1, id, b));
+        assert!(!is_at(0, id, a) && !is_at(0, PeerId::from_bytes([2; 16]), c) && !is_at(2, id, c));
         assert!(streams.get_at(&mut place, PeerId::from_bytes([2; 16]), c).is_none());
         assert_eq!((streams.get_at(&mut place, id, b).map(|held| held.id), place), (Some(b), 1));
         assert_eq!((streams.len(), streams.contains(id, c), streams.contains(id, a)), (2, true, false));

@@ -8,32 +8,30 @@ use crate::ledger::leaf;
 use crate::primitives::TAG_LEN;
 use crate::wire::Kind;
 
-use super::open::Room;
-use super::runs::Run;
+use super::open::{Room, deliver};
 use super::{Output, Subscriber};
 
 impl Subscriber {
     /// Opens the frame that is expected, and delivers its reading. False, with nothing changed, for any other.
     #[inline]
     pub(super) fn open_next(&mut self, topic: &str, message: &[u8], out: &mut Output) -> bool {
-        if !self.room.next.is_of(topic, message) {
+        let Room { next, readings } = &mut self.room;
+        let (kind, seq) = (next.header().kind, next.header().seq);
+        if kind != Kind::Frame || !next.is_of(topic, message) {
             return unexpected();
         }
         // None of a publisher whose frames are held has been opened, so none is expected.
         // That they are those of the frame before need not be checked: under another key than its own no frame opens.
-        let Some(run) = self.runs.last_mut().filter(|run| !run.followed) else { return unexpected() };
-        let Some(stream) = self.streams.get_at(&mut run.place, run.publisher, run.stream) else { return unexpected() };
+        let Some(run) = self.runs.last_mut() else { return unexpected() };
+        let Some(stream) = self.streams.still_at(run.place, run.publisher, run.stream) else { return unexpected() };
         let Some(state) = run.topics.last_mut() else { return unexpected() };
-        let Room { next, readings } = &mut self.room;
-        let header = next.header();
-        let (seq, in_turn) = (header.seq, state.reported.is_empty() && state.lost.is_empty());
-        let Some(end) = state.window.end_mut().filter(|end| **end == seq && in_turn) else { return unexpected() };
-        // One of another generation than the header is another key, too.
-        let Some((_, key)) = state.key.as_deref() else { return unexpected() };
-        let Some(to) = seq.checked_add(1) else { return unexpected() };
-        if header.kind != Kind::Frame || stream.signed_frames {
+        if run.followed || stream.signed_frames || !state.reported.is_empty() || !state.lost.is_empty() {
             return unexpected();
         }
+        let Some(end) = state.window.end_at(seq) else { return unexpected() };
+        let Some(to) = seq.checked_add(1) else { return unexpected() };
+        // One of another generation than the header is another key, too.
+        let Some((_, key)) = state.key.as_deref() else { return unexpected() };
         let sealed = message.get(next.encoded().len()..).and_then(<[u8]>::split_last_chunk::<TAG_LEN>);
         let Some((text, tag)) = sealed else { return unexpected() };
         let plain = readings.begin(text.len());
@@ -41,15 +39,15 @@ impl Subscriber {
         if key.open_in_place(seq.into(), next.associated_data(), plain, tag).is_err() {
             return unexpected();
         }
-        let payload = readings.end();
-        let topic = Arc::clone(&state.name);
-        let Run { publisher, number: run, stream: id, .. } = *run;
-        out.deliveries.push(Delivery { topic, publisher, run, stream: id, seq, payload });
+        deliver(&mut out.deliveries, || {
+            let (payload, topic) = (readings.end(), Arc::clone(&state.name));
+            Delivery { topic, publisher: run.publisher, run: run.number, stream: run.stream, seq, payload }
+        });
         *end = to;
         next.advance();
         stream.fresh = true;
         if !state.dirty {
-            self.dirty.topic(publisher, run, state);
+            self.dirty.topic(run.publisher, run.number, state);
         }
         self.counters.delivered += 1;
         state.ledger.push(seq, to, leaf(message));

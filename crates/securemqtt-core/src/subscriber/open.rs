@@ -45,6 +45,12 @@ pub(super) struct Room {
     pub(super) readings: Chunk,
 }
 
+/// Delivers a reading. It is made where it stays: a push would be given it, find room, and move it there.
+#[inline]
+pub(super) fn deliver(deliveries: &mut Vec<Delivery>, reading: impl FnOnce() -> Delivery) {
+    deliveries.extend(std::iter::once_with(reading));
+}
+
 /// How many readings a BATCH holds: at least one.
 fn batch_count(plain: &[u8]) -> Option<u32> {
     let count = BatchReadings::new(plain).try_fold(0_u32, |count, reading| reading.ok().and(count.checked_add(1)));
@@ -75,8 +81,10 @@ impl TopicState {
             if is_other {
                 return Err(Reject::Conflict);
             }
-            let (topic, run, stream) = (Arc::clone(&self.name), frame.header.run, stream.id);
-            deliveries.push(Delivery { topic, publisher, run, stream, seq: from, payload: room.readings.end() });
+            deliver(deliveries, || {
+                let (payload, topic) = (room.readings.end(), Arc::clone(&self.name));
+                Delivery { topic, publisher, run: frame.header.run, stream: stream.id, seq: from, payload }
+            });
             room.next.advance();
             to
         };

@@ -54,7 +54,7 @@ impl FrameHeader {
         bytes[1..FIXED_LEN - 1].copy_from_slice(&self.run);
         let (seq, seq_len) = encode_varint(self.seq);
         bytes[FIXED_LEN..].copy_from_slice(&seq);
-        EncodedHeader { bytes, len: FIXED_LEN + seq_len }
+        EncodedHeader { bytes, len: FIXED_LEN + seq_len, rest: (1 << (8 * (seq_len - 1))) - 1 }
     }
 
     /// Reads the header and returns it with its length and the sealed rest.
@@ -89,6 +89,8 @@ impl FrameHeader {
 pub(crate) struct EncodedHeader {
     bytes: [u8; MAX_HEADER_LEN],
     len: usize,
+    /// Of the four bytes behind the shortest header, the bits of those that are header.
+    rest: u64,
 }
 
 impl EncodedHeader {
@@ -117,9 +119,7 @@ impl EncodedHeader {
             (u64::from_le_bytes(first), u32::from_le_bytes(rest))
         };
         let ((own, own_rest), (first, rest)) = (halves(&self.bytes), halves(head));
-        // Of the rest only what is still header counts: at most four bytes.
-        let counts = (1_u64 << (8 * (self.len - MIN_HEADER_LEN))) - 1;
-        own == first && u64::from(own_rest ^ rest) & counts == 0
+        own == first && u64::from(own_rest ^ rest) & self.rest == 0
     }
 
     /// Appends the header to an empty message.

@@ -1,7 +1,7 @@
 //! The header of the frame that comes next, and its associated data: of one frame and the next in its topic mostly one byte
 //! differs, the last of the sequence number's low bits.
 
-use super::frame::{EncodedHeader, FIXED_LEN, MAX_HEADER_LEN};
+use super::frame::{EncodedHeader, FIXED_LEN};
 use super::{FrameHeader, Kind};
 
 /// A header with the associated data that it makes, `header ‖ topic`.
@@ -9,7 +9,6 @@ use super::{FrameHeader, Kind};
 pub(crate) struct NextFrame {
     header: FrameHeader,
     encoded: EncodedHeader,
-    /// The header ends, and the topic begins, at [`MAX_HEADER_LEN`].
     aad: Vec<u8>,
 }
 
@@ -17,7 +16,8 @@ impl Default for NextFrame {
     fn default() -> Self {
         // A tick is what nobody expects as a frame.
         let header = FrameHeader { kind: Kind::Tick, run: [0; 5], generation: 0, seq: 0 };
-        Self { header, encoded: header.encode(), aad: vec![0; MAX_HEADER_LEN] }
+        let encoded = header.encode();
+        Self { header, encoded, aad: encoded.as_bytes().to_vec() }
     }
 }
 
@@ -26,16 +26,8 @@ impl NextFrame {
     pub(crate) fn set(&mut self, header: FrameHeader, topic: &str) {
         (self.header, self.encoded) = (header, header.encode());
         self.aad.clear();
-        self.aad.extend_from_slice(&[0; MAX_HEADER_LEN]);
+        self.aad.extend_from_slice(self.encoded.as_bytes());
         self.aad.extend_from_slice(topic.as_bytes());
-        self.write();
-    }
-
-    fn write(&mut self) {
-        let header = self.encoded.as_bytes();
-        if let Some(room) = self.aad.get_mut(MAX_HEADER_LEN - header.len()..MAX_HEADER_LEN) {
-            room.copy_from_slice(header);
-        }
     }
 
     /// The same for the next number.
@@ -43,8 +35,7 @@ impl NextFrame {
     #[inline(always)]
     pub(crate) fn advance(&mut self) {
         self.header.seq = self.header.seq.wrapping_add(1);
-        let at = MAX_HEADER_LEN - self.encoded.len() + FIXED_LEN;
-        match self.aad.get_mut(at) {
+        match self.aad.get_mut(FIXED_LEN) {
             // Within the seven low bits there is no carry.
             Some(low) if *low & 0x7f != 0x7f => {
                 *low += 1;
@@ -54,10 +45,11 @@ impl NextFrame {
         }
     }
 
+    /// The number may take another byte: what is before the topic is replaced.
     #[cold]
     fn carry(&mut self) {
-        self.encoded = self.header.encode();
-        self.write();
+        let before = std::mem::replace(&mut self.encoded, self.header.encode());
+        self.aad.splice(..before.len(), self.encoded.as_bytes().iter().copied());
     }
 
     #[inline]
@@ -73,13 +65,13 @@ impl NextFrame {
     /// `header ‖ topic`.
     #[inline]
     pub(crate) fn associated_data(&self) -> &[u8] {
-        &self.aad[MAX_HEADER_LEN - self.encoded.len()..]
+        &self.aad
     }
 
     /// Whether a message of a topic begins with this header.
     #[inline]
     pub(crate) fn is_of(&self, topic: &str, message: &[u8]) -> bool {
-        self.encoded.begins(message) && self.aad.get(MAX_HEADER_LEN..).is_some_and(|own| own == topic.as_bytes())
+        self.encoded.begins(message) && self.aad.get(self.encoded.len()..).is_some_and(|own| own == topic.as_bytes())
     }
 }
 

@@ -1,4 +1,6 @@
-//! The two engines after their handshake, in the steady state: every key is expanded, every buffer has grown.
+//! The engines after their handshakes, in the steady state: every key is expanded, every buffer has grown.
+
+use std::hint::black_box;
 
 use bytes::Bytes;
 use rand_chacha::ChaCha20Rng;
@@ -17,63 +19,78 @@ pub(crate) const TOPIC: &str = "hospital/ward-7/bed-3/vitals";
 const WARM: usize = 520;
 const NOW: Now = Now { mono_ms: 1_000, unix_ms: 1_800_000_000_000 };
 
-/// A publisher and a subscriber that know each other.
+/// A subscriber and its publishers, which know it.
 pub(crate) struct Pair {
-    publisher: publisher::Publisher,
+    publishers: Vec<publisher::Publisher>,
     subscriber: subscriber::Subscriber,
     rng: ChaCha20Rng,
     out: subscriber::Output,
 }
 
 impl Pair {
-    /// Two engines in the steady state, and so many frames that the subscriber has not had.
-    pub(crate) fn warm(frames: usize) -> (Self, Vec<Vec<u8>>) {
-        let mut pair = Self::keyed();
-        for _ in 0..WARM {
-            let frame = pair.seal();
+    /// Engines in the steady state, with so many publishers, and so many frames of theirs in turn that the subscriber has not had.
+    pub(crate) fn warm(publishers: usize, frames: usize) -> (Self, Vec<Vec<u8>>) {
+        let mut pair = Self::keyed(publishers);
+        for n in 0..publishers * WARM {
+            let frame = pair.seal_by(n);
             assert!(pair.open(&frame));
         }
         // Each in a buffer of its own, as they come.
-        let frames = (0..frames).map(|_| pair.seal().to_vec()).collect();
+        let frames = (0..frames).map(|n| pair.seal_by(n).to_vec()).collect();
         (pair, frames)
     }
 
-    fn keyed() -> Self {
+    fn keyed(publishers: usize) -> Self {
         let mut rng = ChaCha20Rng::seed_from_u64(1);
-        let (p, s) = (IdentityKey::generate(&mut rng), IdentityKey::generate(&mut rng));
-        let names = ["bed-3", "monitor"].map(|name| name.parse::<PeerName>().unwrap());
-        let [bed, monitor] = names.clone();
+        let own = IdentityKey::generate(&mut rng);
+        let name = |name: &str| name.parse::<PeerName>().unwrap();
+        let monitor = name("monitor");
+        let beds: Vec<_> =
+            (0..publishers).map(|n| (name(&format!("bed-{n}")), IdentityKey::generate(&mut rng))).collect();
         let config = subscriber::Config {
             name: monitor.clone(),
             filters: vec!["#".to_owned()],
             exclude: Vec::new(),
             accept_rollback: false,
         };
-        let subscriber = subscriber::Subscriber::new(s.clone(), pinned(&s, &bed, &p), config);
-        let config = publisher::Config::new(bed);
-        let publisher = publisher::Publisher::new(p.clone(), pinned(&p, &monitor, &s), config, NOW, &mut rng);
-        let mut pair = Self { publisher, subscriber, rng, out: subscriber::Output::default() };
+        let subscriber = subscriber::Subscriber::new(own.clone(), pinned(&own, &beds), config);
+        let known = [(monitor, own)];
+        let publishers = beds.into_iter().map(|(name, key)| {
+            let (trust, config) = (pinned(&key, &known), publisher::Config::new(name));
+            publisher::Publisher::new(key, trust, config, NOW, &mut rng)
+        });
+        let publishers = publishers.collect();
+        let mut pair = Self { publishers, subscriber, rng, out: subscriber::Output::default() };
         pair.shake_hands();
         pair
     }
 
     fn shake_hands(&mut self) {
-        let mut answers = publisher::Output::default();
-        self.publisher.connected(NOW, &mut answers);
-        while !answers.send.is_empty() {
-            for message in std::mem::take(&mut answers.send) {
-                self.subscriber.handle(&message.topic, &message.payload, NOW, &mut self.rng, &mut self.out);
+        for publisher in &mut self.publishers {
+            let mut answers = publisher::Output::default();
+            publisher.connected(NOW, &mut answers);
+            while !answers.send.is_empty() {
+                for message in std::mem::take(&mut answers.send) {
+                    self.subscriber.handle(&message.topic, &message.payload, NOW, &mut self.rng, &mut self.out);
+                }
+                for message in std::mem::take(&mut self.out.send) {
+                    publisher.handle(&message.topic, &message.payload, NOW, &mut self.rng, &mut answers);
+                }
             }
-            for message in std::mem::take(&mut self.out.send) {
-                self.publisher.handle(&message.topic, &message.payload, NOW, &mut self.rng, &mut answers);
-            }
+            assert_eq!(publisher.confirmed(), 1);
         }
-        assert_eq!((self.publisher.confirmed(), self.subscriber.keyed()), (1, 1));
+        assert_eq!(self.subscriber.keyed(), self.publishers.len());
     }
 
     /// Seals one reading.
     pub(crate) fn seal(&mut self) -> Bytes {
-        self.publisher.seal(TOPIC, READING).unwrap()
+        self.seal_by(0)
+    }
+
+    /// The publishers seal in turn: a reading by the `n`th.
+    fn seal_by(&mut self, n: usize) -> Bytes {
+        let at = n % self.publishers.len();
+        self.publishers[at].seal(TOPIC, black_box(READING.as_slice())).unwrap()
     }
 
     /// Opens a frame. Whether it brought a reading, which is dropped: the list of readings is used again.
@@ -85,8 +102,10 @@ impl Pair {
     }
 }
 
-fn pinned(own: &IdentityKey, name: &PeerName, key: &IdentityKey) -> Trust {
+fn pinned(own: &IdentityKey, others: &[(PeerName, IdentityKey)]) -> Trust {
     let mut known = KnownPeers::default();
-    known.add(Peer { name: name.clone(), key: key.public().clone(), revoked: false, comment: None }).unwrap();
+    for (name, key) in others {
+        known.add(Peer { name: name.clone(), key: key.public().clone(), revoked: false, comment: None }).unwrap();
+    }
     Trust::new(TrustMode::Strict, own.public().id(), known, Vec::new())
 }

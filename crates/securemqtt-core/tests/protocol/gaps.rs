@@ -89,6 +89,16 @@ fn readings_that_come_after_the_report_are_delivered_as_late() {
 }
 
 #[test]
+fn the_next_reading_that_comes_after_its_report_is_late() {
+    let mut net = with_holder();
+    send_holding(&mut net, "t/a", 10, &[9]);
+    net.run(30_000);
+    assert_eq!(missing(&net), [("t/a".to_owned(), 9, 10)]);
+    net.calm();
+    assert_eq!(late(&net), [("t/a".to_owned(), 9, 10)]);
+}
+
+#[test]
 fn readings_that_overtake_others_are_told_as_missing_and_late() {
     let mut net = with_holder();
     net.adversary(|sent, _| if is(sent, Kind::Frame) { Fate::Hold } else { Fate::Deliver });

@@ -49,6 +49,16 @@ fn lost(net: &Net) -> Vec<(u32, u32)> {
 }
 
 #[test]
+fn the_next_reading_is_late_too_when_it_was_told_as_missing() {
+    let (mut net, mut hands) = pair();
+    send_losing(&mut net, &mut hands.all[0], "t/a", 4, |seq| seq == 3);
+    hands.all[0].tick(&mut net, Tick::default());
+    hands.run(&mut net, 3_200);
+    assert_eq!((missing(&net), late(&net)), (vec![(3, 4)], vec![(3, 4)]));
+    assert_eq!(net.subscribers[0].engine.counters().missing, 0);
+}
+
+#[test]
 fn what_is_missing_is_told_asked_for_and_delivered() {
     let (mut net, mut hands) = pair();
     send_losing(&mut net, &mut hands.all[0], "t/a", 20, |seq| (5..9).contains(&seq) || seq == 12);
