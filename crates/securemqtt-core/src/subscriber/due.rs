@@ -7,8 +7,8 @@ use super::peer::Peer;
 use crate::Now;
 use crate::identity::PeerId;
 
-/// The publishers by when they are looked at next. That is never later than something is due, and may be earlier: what
-/// was put off (a silence, with each tick) is found out then.
+/// The publishers by when they are looked at next. That is never later than something is due, and may be earlier: what a
+/// frame has put off is found out then.
 #[derive(Debug, Default)]
 pub(super) struct DueQueue {
     queue: BTreeSet<(u64, PeerId)>,
@@ -20,12 +20,12 @@ impl DueQueue {
         self.queue.first().map_or(u64::MAX, |(at_ms, _)| *at_ms)
     }
 
-    /// Something of a publisher may be due sooner than before.
+    /// Something of a publisher may be due sooner than before, or later: a silence, after each tick.
     fn note(&mut self, id: PeerId, peer: &mut Peer) {
         let due_ms = peer.due_ms();
-        if due_ms < peer.look_ms {
+        if due_ms != peer.look_ms {
             self.queue.remove(&(peer.look_ms, id));
-            self.queue.insert((due_ms, id));
+            self.queue.extend((due_ms < u64::MAX).then_some((due_ms, id)));
             peer.look_ms = due_ms;
         }
     }
@@ -37,12 +37,11 @@ impl DueQueue {
 }
 
 impl Subscriber {
-    /// Something of a publisher has changed: it may be due sooner. Said once for a message, at its end or before a poll; what
+    /// Something of a publisher has changed, and with it what is due. Said once for a message, at its end or before a poll; what
     /// frames and gaps change is said where it changes.
     pub(super) fn wake(&mut self, id: PeerId) {
         if let Some(peer) = self.peers.get_mut(&id) {
             self.due.note(id, peer);
-            self.next_poll_ms = self.next_poll_ms.min(peer.look_ms);
         }
     }
 
@@ -51,7 +50,6 @@ impl Subscriber {
         for (id, peer) in &mut self.peers {
             self.due.note(*id, peer);
         }
-        self.next_poll_ms = self.next_poll_ms.min(self.due.first_ms());
     }
 
     /// The publishers that something is due for now. They are woken again when it is done.

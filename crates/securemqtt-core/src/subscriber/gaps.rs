@@ -49,7 +49,6 @@ impl Subscriber {
     pub(super) fn note_gap(&mut self, key: TopicKey, at_ms: u64) {
         self.gaps.insert(key);
         self.gaps_ms = self.gaps_ms.min(at_ms);
-        self.next_poll_ms = self.next_poll_ms.min(at_ms);
     }
 
     /// Tells of the gaps whose grace is over.

@@ -63,6 +63,8 @@ use store::Dirty;
 
 /// Whoever was dismissed or revoked asks again after this long.
 const DISMISSED_MS: u64 = 300_000;
+/// Between two looks at everything that is not a publisher's.
+const UPKEEP_MS: u64 = 60_000;
 
 /// What a call leaves to be done, to be taken in this order.
 #[derive(Debug, Default)]
@@ -100,7 +102,10 @@ pub struct Subscriber {
     /// Publishers whose frames wait until it is known whether we have read them before.
     held: HashSet<PeerId>,
     due: DueQueue,
-    next_poll_ms: u64,
+    /// When it is polled though no publisher has anything due.
+    upkeep_ms: u64,
+    /// It is not polled again before.
+    again_ms: u64,
     next_sweep_ms: u64,
     limits: Limits,
     counters: Counters,
@@ -134,7 +139,8 @@ impl Subscriber {
             probe_sctr: None,
             held: HashSet::new(),
             due: DueQueue::default(),
-            next_poll_ms: 0,
+            upkeep_ms: 0,
+            again_ms: 0,
             next_sweep_ms: 0,
             limits: Limits::new(),
             counters: Counters::default(),
@@ -169,7 +175,7 @@ impl Subscriber {
         }
         self.connect_checks(spread, now, rng);
         self.wake_all();
-        self.next_poll_ms = self.next_poll_ms.min(now.mono_ms);
+        self.upkeep_ms = now.mono_ms;
     }
 
     /// Takes a message from the broker.
@@ -218,12 +224,12 @@ impl Subscriber {
 
     /// When [`Subscriber::poll`] is next due, on the monotonic clock.
     pub fn next_poll_ms(&self) -> u64 {
-        self.next_poll_ms
+        self.due.first_ms().min(self.gaps_ms).min(self.upkeep_ms).max(self.again_ms)
     }
 
     /// Does what is due: requests, repeats, renewals, reports of gaps and of silence.
     pub fn poll<R: CryptoRng + ?Sized>(&mut self, now: Now, rng: &mut R, out: &mut Output) {
-        if now.mono_ms < self.next_poll_ms {
+        if now.mono_ms < self.next_poll_ms() {
             return;
         }
         for id in self.take_due(now) {
@@ -233,7 +239,7 @@ impl Subscriber {
         self.report_gaps(now, rng, out);
         self.forget_replaced(now, out);
         self.counters.parking_full += self.parking.expire(now.unix_ms);
-        self.next_poll_ms = self.due.first_ms().min(self.gaps_ms).max(now.mono_ms + 1).min(now.mono_ms + 60_000);
+        (self.upkeep_ms, self.again_ms) = (now.mono_ms + UPKEEP_MS, now.mono_ms + 1);
     }
 
     /// The next value of our counter. It is stored with what has changed, and what carries it leaves after that.

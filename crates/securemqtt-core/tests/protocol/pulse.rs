@@ -50,6 +50,18 @@ fn old_ticks_replayed_do_not_hide_a_silence() {
 }
 
 #[test]
+fn between_the_ticks_of_a_quiet_publisher_there_is_nothing_to_wake_up_for() {
+    let mut net = Net::pair();
+    net.settle();
+    // Three intervals without a tick would be a silence: each tick puts it off.
+    for _ in 0..50 {
+        net.run(1_000);
+        let due_ms = net.subscribers[0].engine.next_poll_ms();
+        assert!(due_ms > net.now.mono_ms + 1_000, "at {}: {due_ms}", net.now.mono_ms);
+    }
+}
+
+#[test]
 fn a_publisher_that_says_goodbye_is_not_silent() {
     let mut net = Net::pair();
     net.run(3_000);
