@@ -15,6 +15,7 @@ mod live;
 mod moderated;
 mod options;
 mod outbox;
+mod qos;
 mod secret;
 mod shared;
 #[cfg(test)]

@@ -6,8 +6,11 @@
 mod backlog;
 mod finish;
 mod gate;
+mod publish;
 mod send;
+mod settings;
 mod settle;
+mod wake;
 
 use std::collections::VecDeque;
 use std::future::Future;
@@ -15,71 +18,20 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use securemqtt_core::identity::{IdentityKey, PeerId};
-use securemqtt_core::peers::KnownPeers;
-use securemqtt_core::publisher::{Config, Event, Output, Publisher as Engine, SealError};
-use securemqtt_core::trust::Trust;
-use securemqtt_core::{Now, Qos};
+use securemqtt_core::identity::PeerId;
+use securemqtt_core::publisher::{Event, Output, Publisher as Engine};
 use zeroize::Zeroizing;
 
 use crate::clock::{Clock, OsRng, rng};
 use crate::error::ClientError;
-use crate::mqtt::{BrokerOptions, Link, LinkError, LinkEvent};
-use crate::notice::{Notice, Trouble};
-use crate::pump::{Pump, Wake};
-use crate::state::{Loaded, PeersFile, StateError, Store};
+use crate::mqtt::Link;
+use crate::notice::Notice;
+use crate::pump::Pump;
+use crate::state::PeersFile;
 use backlog::{Backlog, Wanted};
-use gate::{Gate, Held};
-
-/// What a publisher is made of.
-#[derive(Debug)]
-pub struct Settings {
-    /// The broker.
-    pub broker: BrokerOptions,
-    /// Who we are.
-    pub identity: IdentityKey,
-    /// Whom we trust.
-    pub trust: Trust,
-    /// How the engine behaves.
-    pub engine: Config,
-    /// Where new peers are remembered.
-    pub peers: PeersFile,
-    /// The state on disk.
-    pub store: Store,
-    /// What was found in it.
-    pub loaded: Loaded,
-    /// What happens when the spool is full.
-    pub when_full: WhenFull,
-}
-
-/// What happens when the spool is full.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WhenFull {
-    /// Readings wait.
-    Wait,
-    /// The oldest gives way.
-    DropOldest,
-}
-
-/// Why one reading was not published.
-#[derive(Debug)]
-pub enum PublishError {
-    /// It could not be sealed.
-    Seal(SealError),
-    /// The broker does not take it; see [`LinkError::kind`] for whether anything else would go.
-    Link(LinkError),
-}
-
-impl std::fmt::Display for PublishError {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Self::Seal(error) => error.fmt(f),
-            Self::Link(error) => error.fmt(f),
-        }
-    }
-}
-
-impl std::error::Error for PublishError {}
+use gate::Gate;
+pub use publish::PublishError;
+pub use settings::{Settings, WhenFull};
 
 /// What was read from the spool, for what.
 type Reading = Pin<Box<dyn Future<Output = (Wanted, Result<Option<Zeroizing<Vec<u8>>>, String>)> + Send>>;
@@ -226,61 +178,6 @@ impl Publisher {
             }
         };
         tokio::time::timeout(patience, stored).await.is_ok()
-    }
-
-    fn take(&mut self, wake: Wake) -> Result<(), ClientError> {
-        match wake {
-            Wake::Due => self.poll(),
-            Wake::Idle => return Ok(()),
-            Wake::Ended => return Err(LinkError::closed().into()),
-            Wake::Event(LinkEvent::Failed(error)) => return Err(error.into()),
-            Wake::Event(LinkEvent::Connected { .. }) => {
-                self.pump.subscribe(self.engine.filters(), Qos::AtLeastOnce)?;
-                self.engine.connected(self.clock.now(), &mut self.out);
-                self.notices.push_back(Notice::Connected);
-            }
-            Wake::Event(LinkEvent::Message(message)) => {
-                let now = self.clock.now();
-                self.engine.handle(&message.topic, &message.payload, now, &mut self.rng, &mut self.out);
-                self.settle_with(Some(Held::Acknowledge(message.ack)));
-                if self.watches.is_some() {
-                    self.notices.push_back(Notice::Moved);
-                }
-                return Ok(());
-            }
-            Wake::Event(other) => {
-                if let LinkEvent::PublishRefused { payload, .. } = &other {
-                    self.backlog.give_up(payload.clone());
-                }
-                self.notices.extend(Trouble::of(other).map(Notice::Trouble));
-            }
-        }
-        self.settle();
-        Ok(())
-    }
-
-    fn poll(&mut self) {
-        let now = self.clock.now();
-        if self.peers.is_due(Instant::now()) {
-            // Somebody may have edited it, to revoke a peer for example.
-            let loaded = self.peers.load_if_changed();
-            self.take_known(loaded, now);
-        }
-        self.engine.poll(now, &mut self.rng, &mut self.out);
-        self.settle();
-        if !self.gate.is_busy() && self.engine.has_later_changes() {
-            self.gate.submit(self.engine.take_changes(), None);
-        }
-    }
-
-    fn take_known(&mut self, loaded: Result<Option<KnownPeers>, StateError>, now: Now) {
-        match loaded {
-            Ok(Some(known)) => self.engine.set_known(known, now, &mut self.rng, &mut self.out),
-            Ok(None) => {}
-            Err(error) => {
-                self.notices.push_back(Notice::Trouble(Trouble::NotReloaded { why: error.to_string() }));
-            }
-        }
     }
 }
 

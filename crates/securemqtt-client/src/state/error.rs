@@ -6,6 +6,9 @@ use std::path::PathBuf;
 
 use securemqtt_core::peers::ParseError;
 
+use super::identity::IdentityProblem;
+use super::key::KeyProblem;
+
 /// The sort of a [`StateError`]: what an exit code needs to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[non_exhaustive]
@@ -100,34 +103,6 @@ pub enum StateError {
     },
     /// The system gives no randomness.
     Random,
-}
-
-/// What is wrong with an identity file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[non_exhaustive]
-pub enum IdentityProblem {
-    /// Empty, or it ends before its last line.
-    HalfWritten,
-    /// A key of another kind or curve.
-    OtherCurve,
-    /// A private key in another container than PKCS#8.
-    OtherFormat,
-    /// Protected by a pass phrase.
-    Encrypted,
-    /// No private key at all.
-    NotAKey,
-}
-
-/// What is wrong with the file of a state key.
-#[derive(Debug)]
-#[non_exhaustive]
-pub enum KeyProblem {
-    /// It cannot be read.
-    Unreadable(io::Error),
-    /// So many bytes can be guessed.
-    TooShort(usize),
-    /// It is something else.
-    TooLong,
 }
 
 impl StateError {
@@ -244,19 +219,5 @@ fn write_problem(source: &io::Error) -> String {
             "no permission; check the owner and mode, or name another with --state-dir".to_owned()
         }
         _ => format!("{source}; check the disk, or name another with --state-dir"),
-    }
-}
-
-impl fmt::Display for IdentityProblem {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::HalfWritten => {
-                "is cut short; restore it from a backup, or remove it to start with a new identity, which every peer has to accept anew"
-            }
-            Self::OtherCurve => "holds a key of another kind; an identity is a P-256 key (openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256)",
-            Self::OtherFormat => "is not in PKCS#8; convert it with: openssl pkcs8 -topk8 -nocrypt",
-            Self::Encrypted => "is protected by a pass phrase; remove that with: openssl pkcs8 -topk8 -nocrypt",
-            Self::NotAKey => "holds no private key; restore it from a backup, or remove it to start with a new identity",
-        })
     }
 }

@@ -1,5 +1,6 @@
 //! `identity.pem`: the identity key, PKCS#8 in PEM, mode 0600. Never replaced silently.
 
+use std::fmt;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::unix::fs::PermissionsExt as _;
@@ -14,7 +15,23 @@ use securemqtt_core::identity::IdentityKey;
 use zeroize::Zeroizing;
 
 use super::atomic;
-use super::error::{IdentityProblem, StateError};
+use super::error::StateError;
+
+/// What is wrong with an identity file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum IdentityProblem {
+    /// Empty, or it ends before its last line.
+    HalfWritten,
+    /// A key of another kind or curve.
+    OtherCurve,
+    /// A private key in another container than PKCS#8.
+    OtherFormat,
+    /// Protected by a pass phrase.
+    Encrypted,
+    /// No private key at all.
+    NotAKey,
+}
 
 /// Reads an identity key; `None` if there is no such file.
 ///
@@ -90,6 +107,20 @@ fn diagnose(pem: &str) -> IdentityProblem {
             IdentityProblem::OtherCurve
         }
         _ => IdentityProblem::NotAKey,
+    }
+}
+
+impl fmt::Display for IdentityProblem {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::HalfWritten => {
+                "is cut short; restore it from a backup, or remove it to start with a new identity, which every peer has to accept anew"
+            }
+            Self::OtherCurve => "holds a key of another kind; an identity is a P-256 key (openssl genpkey -algorithm EC -pkeyopt ec_paramgen_curve:P-256)",
+            Self::OtherFormat => "is not in PKCS#8; convert it with: openssl pkcs8 -topk8 -nocrypt",
+            Self::Encrypted => "is protected by a pass phrase; remove that with: openssl pkcs8 -topk8 -nocrypt",
+            Self::NotAKey => "holds no private key; restore it from a backup, or remove it to start with a new identity",
+        })
     }
 }
 

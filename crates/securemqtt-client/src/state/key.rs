@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use securemqtt_core::kdf;
 use zeroize::Zeroizing;
 
-use super::error::{KeyProblem, StateError};
+use super::error::StateError;
 use super::identity::refuse_open_mode;
 
 /// Its name among the credentials that systemd hands to a service.
@@ -16,6 +16,18 @@ const CREDENTIAL: &str = "securemqtt-state-key";
 const SHORTEST: usize = 32;
 /// Longer, it is something else.
 const LONGEST: usize = 64 << 10;
+
+/// What is wrong with the file of a state key.
+#[derive(Debug)]
+#[non_exhaustive]
+pub enum KeyProblem {
+    /// It cannot be read.
+    Unreadable(io::Error),
+    /// So many bytes can be guessed.
+    TooShort(usize),
+    /// It is something else.
+    TooLong,
+}
 
 /// The key that the state is sealed with.
 #[derive(Clone, Debug)]

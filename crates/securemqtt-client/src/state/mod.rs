@@ -11,8 +11,8 @@ mod store;
 mod watch;
 
 pub use directory::StateDir;
-pub use error::{IdentityProblem, KeyProblem, StateError, StateErrorKind};
-pub use identity::read_identity;
-pub use key::StateKey;
+pub use error::{StateError, StateErrorKind};
+pub use identity::{IdentityProblem, read_identity};
+pub use key::{KeyProblem, StateKey};
 pub use peers::PeersFile;
 pub use store::{Batch, Cursor, Loaded, Store, StoreEvent, Ticket};

@@ -5,54 +5,26 @@
 
 mod arrival;
 mod commit;
+mod settings;
+mod wake;
 
 use std::collections::VecDeque;
 use std::time::Instant;
 
-use securemqtt_core::identity::{IdentityKey, PeerId};
-use securemqtt_core::peers::KnownPeers;
-use securemqtt_core::subscriber::{Config, Event, Output, Subscriber as Engine};
+use securemqtt_core::identity::PeerId;
+use securemqtt_core::subscriber::{Event, Output, Subscriber as Engine};
 use securemqtt_core::topic::CONTROL_PREFIX;
-use securemqtt_core::trust::Trust;
 use securemqtt_core::{Outgoing, Qos};
 
 use crate::clock::{Clock, Moment, OsRng, rng};
 use crate::error::ClientError;
-use crate::mqtt::{BrokerOptions, LinkError, LinkEvent};
-use crate::notice::{Notice, Trouble, remember};
+use crate::notice::{Notice, remember};
 use crate::parked::Parked;
-use crate::pump::{Pump, Wake};
-use crate::state::{Batch, Cursor, Loaded, PeersFile, StateError, Store, Ticket};
+use crate::pump::Pump;
+use crate::state::{Batch, Cursor, PeersFile, Store, Ticket};
 pub use arrival::{Arrival, Reading};
 use commit::Held;
-
-/// Events at hand that one reading of the clocks serves.
-const MAX_AT_ONCE: u32 = 64;
-
-/// What a subscriber is made of.
-#[derive(Debug)]
-pub struct Settings {
-    /// The broker.
-    pub broker: BrokerOptions,
-    /// Who we are.
-    pub identity: IdentityKey,
-    /// Whom we trust.
-    pub trust: Trust,
-    /// What the engine reads.
-    pub engine: Config,
-    /// The quality of service that readings are subscribed with.
-    pub qos: Qos,
-    /// Whether [`Arrival::elapsed`] is measured.
-    pub times: bool,
-    /// Where new peers are remembered.
-    pub peers: PeersFile,
-    /// The state on disk.
-    pub store: Store,
-    /// What was found in it.
-    pub loaded: Loaded,
-    /// Where the output file ends now.
-    pub cursor: Option<Cursor>,
-}
+pub use settings::Settings;
 
 /// Something to tell, or a message to put out and acknowledge.
 #[derive(Debug)]
@@ -211,66 +183,6 @@ impl Subscriber {
         let loaded = self.peers.load().map(Some);
         self.take_known(loaded);
         self.settle()
-    }
-
-    /// One reading of the clocks for the events at hand.
-    fn moment(&mut self) -> Moment {
-        if self.moment_left == 0 {
-            (self.moment, self.moment_left) = (self.clock.read(), MAX_AT_ONCE);
-        }
-        self.moment_left -= 1;
-        self.moment
-    }
-
-    fn take(&mut self, wake: Wake) -> Result<(), ClientError> {
-        match wake {
-            Wake::Due => {
-                let moment = self.moment();
-                self.tend(moment);
-                self.store_committed();
-            }
-            Wake::Idle => return Ok(()),
-            Wake::Ended => return Err(LinkError::closed().into()),
-            Wake::Event(LinkEvent::Failed(error)) => return Err(error.into()),
-            Wake::Event(LinkEvent::Connected { .. }) => {
-                self.first_connected.get_or_insert_with(Instant::now);
-                let filters = self.engine.filters();
-                self.engine.connected(self.clock.now(), &mut self.rng);
-                self.tell(Notice::Connected);
-                self.subscribe(filters)?;
-            }
-            Wake::Event(LinkEvent::Subscribed { filters }) => {
-                if filters.iter().any(|filter| !filter.starts_with(CONTROL_PREFIX)) {
-                    self.tell(Notice::Listening);
-                }
-            }
-            Wake::Event(LinkEvent::Message(message)) => return self.arrive(&message),
-            Wake::Event(other) => {
-                if let Some(trouble) = Trouble::of(other) {
-                    self.tell(Notice::Trouble(trouble));
-                }
-            }
-        }
-        self.settle()
-    }
-
-    /// What is due by the clock. Called for every message too: under load there is always another one, and what is due
-    /// must not wait for a pause. It costs two comparisons while nothing is due.
-    fn tend(&mut self, moment: Moment) {
-        if self.peers.is_due(moment.instant) {
-            // Somebody may have edited it, to revoke a peer for example.
-            let loaded = self.peers.load_if_changed();
-            self.take_known(loaded);
-        }
-        self.engine.poll(moment.now, &mut self.rng, &mut self.out);
-    }
-
-    fn take_known(&mut self, loaded: Result<Option<KnownPeers>, StateError>) {
-        match loaded {
-            Ok(Some(known)) => self.engine.set_known(known),
-            Ok(None) => {}
-            Err(error) => self.tell(Notice::Trouble(Trouble::NotReloaded { why: error.to_string() })),
-        }
     }
 
     fn tell(&mut self, notice: Notice<Event>) {

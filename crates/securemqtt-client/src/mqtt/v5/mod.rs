@@ -1,12 +1,15 @@
-//! MQTT 3.1.1, over rumqttc-v4-next.
+//! MQTT 5, over rumqttc-v5-next.
+
+mod fault;
+mod session;
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use rumqttc_v4::{
-    AckMode, AsyncClient, Broker, ConnectReturnCode, ConnectionError, Event, EventLoop, ManualAck, MqttOptions,
-    NetworkOptions, Outgoing, Packet, PubAck, PublishOptions, QoS, StateError, SubAck, SubscribeFilterInput,
-    SubscribeReasonCode, TlsConfiguration, Transport, ValidatedTopic,
+use rumqttc_v5::{
+    AckMode, AsyncClient, Broker, ConnAck, ConnectionError, Event, EventLoop, IncomingPacketSizeLimit, ManualAck,
+    MqttOptions, NetworkOptions, Outgoing, Packet, PubAck, PubAckReason, PublishOptions, PublishProperties, SubAck,
+    SubscribeFilterInput, SubscribeReasonCode, TlsConfiguration, Transport, ValidatedTopic,
 };
 use securemqtt_core::Qos;
 
@@ -15,6 +18,9 @@ use super::cork::Cork;
 use super::error::LinkError;
 use super::options::{BrokerAddress, BrokerOptions};
 use super::outbox::Publish;
+use super::qos::{from_qos, to_qos};
+use fault::fault;
+use session::EmptySession;
 
 pub(super) fn open(
     options: &BrokerOptions,
@@ -22,13 +28,19 @@ pub(super) fn open(
     cork: &Cork,
 ) -> Result<(AsyncClient, EventLoop), LinkError> {
     let mut mqtt = target(options, tls, cork)?;
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    mqtt.set_network_options(network);
     mqtt.set_keep_alive(u16::try_from(options.keep_alive.as_secs()).unwrap_or(u16::MAX));
+    mqtt.set_connect_timeout(options.connect_timeout);
     mqtt.set_ack_mode(AckMode::Manual);
-    mqtt.set_clean_session(options.clean_start);
-    mqtt.set_max_packet_size(to_usize(options.max_packet_size), to_usize(MAX_PACKET_SIZE));
-    mqtt.set_inflight(options.in_flight.max(1));
+    mqtt.set_clean_start(options.clean_start);
+    mqtt.set_session_expiry_interval(Some(u32::try_from(options.session_expiry.as_secs()).unwrap_or(u32::MAX)));
+    mqtt.set_receive_maximum(Some(options.receive_maximum.max(1)));
+    mqtt.set_max_packet_size(Some(options.max_packet_size));
+    mqtt.set_incoming_packet_size_limit(IncomingPacketSizeLimit::Bytes(options.max_packet_size));
+    mqtt.set_outgoing_inflight_upper_limit(options.in_flight.max(1));
     mqtt.set_max_request_batch(usize::from(options.in_flight.max(1)));
-    // MQTT 3.1.1 has no password without a user name.
     match (&options.username, &options.password) {
         (Some(user), Some(password)) => {
             mqtt.set_credentials(user, password.expose().to_vec());
@@ -37,21 +49,14 @@ pub(super) fn open(
             mqtt.set_username(user);
         }
         (None, Some(password)) => {
-            mqtt.set_credentials("", password.expose().to_vec());
+            mqtt.set_password(password.expose().to_vec());
         }
         (None, None) => {}
     }
-    let (client, mut events) =
-        AsyncClient::builder(mqtt).unbounded().try_build().map_err(|error| LinkError::config(error.to_string()))?;
-    let mut network = NetworkOptions::new();
-    network.set_tcp_nodelay(true);
-    network.set_connection_timeout(options.connect_timeout.as_secs().max(1));
-    events.set_network_options(network);
-    Ok((client, events))
-}
-
-fn to_usize(size: u32) -> usize {
-    usize::try_from(size).unwrap_or(usize::MAX)
+    if !options.clean_start {
+        mqtt.set_session_store(EmptySession { in_flight: options.in_flight.max(1) });
+    }
+    AsyncClient::builder(mqtt).unbounded().try_build().map_err(|error| LinkError::config(error.to_string()))
 }
 
 fn target(
@@ -64,7 +69,7 @@ fn target(
         tls.map(|config| TlsConfiguration::Rustls(Arc::clone(config)))
             .ok_or_else(|| LinkError::config("TLS is not configured".into()))
     };
-    let refuse = |error: rumqttc_v4::OptionError| LinkError::config(format!("{}: {error}", options.address));
+    let refuse = |error: rumqttc_v5::OptionError| LinkError::config(format!("{}: {error}", options.address));
     Ok(match &options.address {
         BrokerAddress::Tcp { host, port, tls } => {
             let mut mqtt = MqttOptions::new(id, (host.clone(), *port));
@@ -96,9 +101,12 @@ pub(super) fn topic(name: &str) -> Result<ValidatedTopic, Rejected> {
     ValidatedTopic::new(name).map_err(|_| Rejected)
 }
 
-/// MQTT 3.1.1 knows no expiry.
 pub(super) fn publish(client: &AsyncClient, topic: ValidatedTopic, publish: &mut Publish) -> Result<(), Rejected> {
-    let options = PublishOptions::new(to_qos(publish.qos)).retain(publish.retain);
+    let mut options = PublishOptions::new(to_qos(publish.qos)).retain(publish.retain);
+    if publish.expiry.is_some() {
+        options = options
+            .properties(PublishProperties { message_expiry_interval: publish.expiry, ..PublishProperties::default() });
+    }
     client.try_publish(topic, publish.payload_to_send(), options).map_err(|_| Rejected)
 }
 
@@ -109,7 +117,7 @@ pub(super) fn subscribe(client: &AsyncClient, filters: &[(String, Qos)]) -> Resu
 
 pub(super) fn acknowledge(client: &AsyncClient, id: PacketId) {
     // The channel is unbounded and lives as long as the connection: nothing to lose here.
-    let _ = client.try_manual_ack(ManualAck::PubAck(PubAck::new(id)));
+    let _ = client.try_manual_ack(ManualAck::PubAck(PubAck::new(id, None)));
 }
 
 pub(super) fn disconnect(client: &AsyncClient, patience: Option<Duration>) {
@@ -127,12 +135,16 @@ pub(super) async fn next(events: &mut EventLoop, options: &BrokerOptions) -> Res
             Err(error) => return Err(fault(&error, options)),
         };
         if let Some(report) = report {
+            if matches!(report, Report::Connected { .. }) {
+                // It has done its work; left in place it would take a checkpoint at every packet.
+                events.options.clear_session_store();
+            }
             return Ok(report);
         }
     }
 }
 
-/// What the last poll brought besides.
+/// What the last poll brought besides. CONNACK is never among it.
 pub(super) fn ready(events: &mut EventLoop) -> Option<Report> {
     std::iter::from_fn(|| events.state.events.pop_front()).find_map(report)
 }
@@ -141,13 +153,14 @@ fn report(event: Event) -> Option<Report> {
     match event {
         Event::Incoming(packet) => incoming(packet),
         Event::Outgoing(packet) => outgoing(&packet),
+        Event::Auth(_) => None,
     }
 }
 
 fn incoming(packet: Packet) -> Option<Report> {
     Some(match packet {
         Packet::ConnAck(connack) => {
-            Report::Connected { session_present: connack.session_present, limits: Limits::default() }
+            Report::Connected { session_present: connack.session_present, limits: limits(&connack) }
         }
         Packet::Publish(publish) => Report::Received(Received {
             topic: publish.topic,
@@ -157,8 +170,11 @@ fn incoming(packet: Packet) -> Option<Report> {
             dup: publish.dup,
             id: publish.pkid,
         }),
-        // 3.1.1 cannot refuse a publish: this also comes for one that the broker's rules deny.
-        Packet::PubAck(puback) => Report::Acknowledged { id: puback.pkid, refused: None },
+        Packet::PubAck(puback) => {
+            let accepted = matches!(puback.reason, PubAckReason::Success | PubAckReason::NoMatchingSubscribers);
+            let refused = (!accepted).then(|| format!("{:?} (0x{:02x})", puback.reason, puback.reason as u8));
+            Report::Acknowledged { id: puback.pkid, refused }
+        }
         Packet::SubAck(suback) => Report::Subscribed { id: suback.pkid, refusals: refusals(&suback) },
         _ => return None,
     })
@@ -172,52 +188,20 @@ fn outgoing(packet: &Outgoing) -> Option<Report> {
     }
 }
 
+fn limits(connack: &ConnAck) -> Limits {
+    let properties = connack.properties.as_ref();
+    Limits {
+        max_packet_size: properties.and_then(|p| p.max_packet_size).unwrap_or(MAX_PACKET_SIZE),
+        retain: properties.and_then(|p| p.retain_available) != Some(0),
+        receive_maximum: properties.and_then(|p| p.receive_max).unwrap_or(u16::MAX),
+        max_qos: if properties.and_then(|p| p.max_qos) == Some(0) { Qos::AtMostOnce } else { Qos::AtLeastOnce },
+    }
+}
+
 fn refusals(suback: &SubAck) -> Vec<Option<String>> {
     let reason = |code: &SubscribeReasonCode| match code {
         SubscribeReasonCode::Success(_) => None,
-        SubscribeReasonCode::Failure => Some("refused".to_owned()),
+        refused => Some(format!("{refused:?}")),
     };
     suback.return_codes.iter().map(reason).collect()
-}
-
-fn fault(error: &ConnectionError, options: &BrokerOptions) -> LinkError {
-    match error {
-        ConnectionError::ConnectionRefused(code) => refused(*code, options),
-        ConnectionError::MqttState(StateError::ConnectionAborted) => LinkError::closed_by_broker(options),
-        ConnectionError::MqttState(StateError::Deserialization(rumqttc_v4::Error::PayloadSizeLimitExceeded {
-            ..
-        })) => LinkError::oversized(options),
-        ConnectionError::MqttState(StateError::Deserialization(rumqttc_v4::Error::Io(error))) => {
-            LinkError::from_source(options, error)
-        }
-        ConnectionError::MqttState(StateError::Deserialization(_)) | ConnectionError::NotConnAck(_) => {
-            LinkError::not_mqtt(options, error)
-        }
-        ConnectionError::MqttState(StateError::AwaitPingResp) => LinkError::lost(options, "it no longer answers"),
-        ConnectionError::NetworkTimeout | ConnectionError::FlushTimeout => LinkError::timed_out(options),
-        other => LinkError::from_source(options, other),
-    }
-}
-
-fn refused(code: ConnectReturnCode, options: &BrokerOptions) -> LinkError {
-    use ConnectReturnCode as Code;
-    match code {
-        Code::BadUserNamePassword => LinkError::bad_credentials(options),
-        Code::NotAuthorized => LinkError::not_authorized(options),
-        Code::BadClientId => LinkError::bad_client_id(options),
-        Code::RefusedProtocolVersion => LinkError::unsupported_version(options),
-        other => LinkError::refused(options, &format!("{other:?}")),
-    }
-}
-
-fn to_qos(qos: Qos) -> QoS {
-    match qos {
-        Qos::AtMostOnce => QoS::AtMostOnce,
-        Qos::AtLeastOnce => QoS::AtLeastOnce,
-    }
-}
-
-/// We never ask for QoS 2, so it never comes.
-fn from_qos(qos: QoS) -> Qos {
-    if qos == QoS::AtMostOnce { Qos::AtMostOnce } else { Qos::AtLeastOnce }
 }

@@ -1,5 +1,8 @@
 //! The task behind a [`Link`](super::Link): one connection after another, until it is told to stop or cannot go on.
 
+mod closes;
+pub(super) mod telling;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,17 +21,10 @@ use super::options::BrokerOptions;
 use super::outbox::{Outbox, Publish, Tally};
 use super::shared::Shared;
 use super::tls;
+use telling::deliver;
 
 /// A connection that lasted this long was a good one: the next failure starts the back-off anew.
 const GOOD_AFTER: Duration = Duration::from_secs(10);
-/// A connection that was closed so soon was closed *at once*. A network that comes and goes takes longer over it.
-const AT_ONCE: Duration = Duration::from_secs(1);
-/// This many connections in a row, each accepted and at once closed without a word, are no accident.
-const SILENT_CLOSES: u32 = 6;
-
-/// After so many of them publishes go one at a time, and after so many more the one under way is given up.
-const CAREFUL_AFTER: u32 = 2;
-const CONVICTED_AFTER: u32 = 3;
 
 pub(super) struct Driver {
     pub(super) options: BrokerOptions,
@@ -138,111 +134,11 @@ impl Driver {
         }
     }
 
-    /// A publish is done with; [`Driver::tell_done`] says so.
-    pub(super) fn done(&mut self, ticket: u64) {
-        self.tally.done(ticket);
-        self.freed += 1;
-    }
-
-    /// Tells whoever waits for what is done since. Of the room that it left, when there is some, or nothing else to wait for:
-    /// whoever waits for room would else be woken for every single publish.
-    pub(super) fn tell_done(&mut self) {
-        if self.freed == 0 {
-            return;
-        }
-        self.tally.tell(&self.shared.progress);
-        if self.freed >= usize::from(self.options.in_flight / 2) || self.outbox.is_empty() {
-            self.shared.window.add_permits(std::mem::take(&mut self.freed));
-        }
-    }
-
-    /// Tells of an event, behind the messages that arrived before it.
-    pub(super) fn emit(&mut self, event: LinkEvent) {
-        self.tell_arrived();
-        self.tell(News::Event(event));
-    }
-
-    /// Tells of the messages that arrived, all at once: a wake for each would cost more than they do. How many there were.
-    pub(super) fn tell_arrived(&mut self) -> usize {
-        let messages = std::mem::take(&mut self.arrived);
-        let number = messages.len();
-        if number > 0 {
-            self.tell(News::Messages(messages));
-        }
-        number
-    }
-
-    /// Sends news, or keeps them until there is room; in order.
-    fn tell(&mut self, news: News) {
-        use mpsc::error::TrySendError;
-        if !self.backlog.is_empty() {
-            self.backlog.push_back(news);
-            return;
-        }
-        if let Err(TrySendError::Full(news)) = self.news.try_send(news) {
-            self.backlog.push_back(news);
-        }
-    }
-
-    /// Delivers the last events, unless the driver would rather disconnect.
-    async fn flush_backlog(&mut self) {
-        while let Some(news) = self.backlog.pop_front() {
-            tokio::select! {
-                sent = self.news.send(news) => if sent.is_err() { return },
-                () = stop_command(&mut self.commands) => return,
-            }
-        }
-    }
-
-    /// Which publish was too large the broker does not say; sent again, it would end every connection.
-    fn give_up_largest(&mut self) {
-        if let Some(publish) = self.outbox.take_largest() {
-            let size = Publish::packet_size(&publish.topic, publish.payload.len());
-            self.refused(publish, format!("its packet of {size} bytes is too large for it; publish less at once"));
-        }
-    }
-
     fn forget_connection(&mut self) {
         for ticket in self.outbox.connection_lost() {
             self.done(ticket);
         }
         self.tell_done();
-    }
-
-    /// Sees the pattern in connections that are accepted and at once closed. One that lasted longer breaks it; an attempt
-    /// that got nowhere says nothing of it.
-    fn judge(&mut self, error: LinkError, lasted: Option<Duration>) -> LinkError {
-        let Some(lasted) = lasted else {
-            return if error.is_silent_close() { LinkError::closed_unaccepted(&self.options) } else { error };
-        };
-        self.silent_closes = if error.is_silent_close() && lasted < AT_ONCE { self.silent_closes + 1 } else { 0 };
-        if self.silent_closes >= SILENT_CLOSES {
-            return LinkError::closed_again_and_again(&self.options, self.silent_closes);
-        }
-        error
-    }
-
-    /// After a few silent closes publishes go one at a time, to find the one that the broker cannot bear: it must not stop
-    /// all others.
-    pub(super) fn is_careful(&self) -> bool {
-        self.silent_closes >= CAREFUL_AFTER
-    }
-
-    /// Gives up the publish that was alone under way at so many silent closes in a row.
-    fn suspect(&mut self, only: Option<u64>) {
-        let Some(ticket) = only.filter(|_| self.silent_closes > CAREFUL_AFTER) else {
-            self.suspect = None;
-            return;
-        };
-        let before = self.suspect.filter(|(suspect, _)| *suspect == ticket).map_or(0, |(_, closes)| closes);
-        self.suspect = Some((ticket, before + 1));
-        if before + 1 < CONVICTED_AFTER {
-            return;
-        }
-        if let Some(publish) = self.outbox.take_largest() {
-            self.refused(publish, format!("it closed the connection {CONVICTED_AFTER} times over this message"));
-        }
-        (self.suspect, self.silent_closes) = (None, 0);
     }
 
     /// Waits before the next attempt.
@@ -275,22 +171,5 @@ pub(super) enum Flow {
 impl Flow {
     pub(super) fn is_stop(self) -> bool {
         self == Self::Stop
-    }
-}
-
-/// Moves the oldest of the backlog into the channel when it has room; `false` if nobody listens any more.
-pub(super) async fn deliver(news: &mpsc::Sender<News>, backlog: &mut VecDeque<News>) -> bool {
-    let Ok(permit) = news.reserve().await else { return false };
-    if let Some(oldest) = backlog.pop_front() {
-        permit.send(oldest);
-    }
-    true
-}
-
-async fn stop_command(commands: &mut mpsc::UnboundedReceiver<Command>) {
-    while let Some(command) = commands.recv().await {
-        if matches!(command, Command::Disconnect) {
-            return;
-        }
     }
 }

@@ -1,5 +1,7 @@
 //! One connection at work: the driver moves publishes, subscriptions and acknowledgements in and reports out.
 
+mod intake;
+
 use std::collections::VecDeque;
 use std::pin::pin;
 use std::sync::Arc;
@@ -11,11 +13,10 @@ use tokio::time::{Instant, sleep};
 use tracing::{debug, warn};
 
 use super::connection::{self, Limits, PacketId, Poller, Received, Report, Sender};
-use super::driver::{Driver, Flow, deliver};
+use super::driver::Driver;
+use super::driver::telling::deliver;
 use super::error::LinkError;
 use super::events::{AckToken, LinkEvent, MAX_QUEUED_BYTES, Message};
-use super::link::Command;
-use super::outbox::Publish;
 use super::window::Window;
 use crate::turn::give_way;
 
@@ -150,76 +151,6 @@ impl Driver {
         self.backlog.is_empty() && self.shared.queued_bytes.load(Ordering::Acquire) <= MAX_QUEUED_BYTES
     }
 
-    /// A command, and those behind it: acknowledgements come by the hundred.
-    fn take_commands(&mut self, first: Option<Command>, live: &mut Live) -> Flow {
-        let mut next = first;
-        loop {
-            if self.command(next, live).is_stop() {
-                return Flow::Stop;
-            }
-            match self.commands.try_recv() {
-                Ok(command) => next = Some(command),
-                // That all links are gone is told by the next `recv`.
-                Err(_) => return Flow::Continue,
-            }
-        }
-    }
-
-    fn command(&mut self, command: Option<Command>, live: &mut Live) -> Flow {
-        match command {
-            Some(Command::Acknowledge(token)) => {
-                if token.connection == self.connections {
-                    live.sender.acknowledge(token.id);
-                }
-            }
-            Some(Command::Subscribe(filters)) if live.connected.is_some() => self.subscribe(filters, live),
-            Some(Command::Subscribe(filters)) => self.asked.push(filters),
-            // All links are gone, or one of them said so.
-            None | Some(Command::Disconnect) => return Flow::Stop,
-        }
-        Flow::Continue
-    }
-
-    fn subscribe(&mut self, filters: Vec<(String, Qos)>, live: &mut Live) {
-        let names = |filters: Vec<(String, Qos)>| filters.into_iter().map(|(filter, _)| filter);
-        if live.sender.subscribe(&filters).is_ok() {
-            live.subscribing.push_back(names(filters).collect());
-            return;
-        }
-        for filter in names(filters) {
-            self.emit(LinkEvent::SubscriptionRefused { filter, reason: "not a valid topic filter".into() });
-        }
-    }
-
-    /// Hands over what the channel gave; what was asked of the link before it goes first.
-    fn take_publishes(&mut self, live: &mut Live) -> Flow {
-        let mut taken = std::mem::take(&mut self.taken);
-        self.outbox.push(&mut taken);
-        self.taken = taken;
-        let mut flow = Flow::Continue;
-        if let Ok(command) = self.commands.try_recv() {
-            flow = self.take_commands(Some(command), live);
-        }
-        self.hand_over(live);
-        flow
-    }
-
-    /// Hands over what waits, as far as the window goes.
-    fn hand_over(&mut self, live: &mut Live) {
-        while live.may_publish() && live.window.is_open(self.outbox.under_way(), self.is_careful()) {
-            let Some(mut publish) = self.outbox.next_waiting() else { return };
-            match refusal(&mut publish, live.limits, &mut live.sender) {
-                None => self.outbox.handed_over(publish),
-                Some(reason) => self.refused(publish, reason),
-            }
-        }
-    }
-
-    pub(super) fn refused(&mut self, publish: Publish, reason: String) {
-        self.done(publish.ticket);
-        self.emit(LinkEvent::PublishRefused { topic: publish.topic.to_string(), payload: publish.payload, reason });
-    }
-
     fn report(&mut self, report: Report, live: &mut Live) {
         match report {
             Report::Connected { session_present, limits } => self.connected(session_present, limits, live),
@@ -312,20 +243,4 @@ impl Driver {
         live.closing = true;
         live.sender.disconnect(self.outbox.is_empty().then_some(DISCONNECT_PATIENCE));
     }
-}
-
-/// Hands `publish` to rumqttc unless the broker would refuse it; then why.
-fn refusal(publish: &mut Publish, limits: Limits, sender: &mut Sender) -> Option<String> {
-    let size = Publish::packet_size(&publish.topic, publish.payload.len());
-    if size > usize::try_from(limits.max_packet_size).unwrap_or(usize::MAX) {
-        return Some(format!("the packet has {size} bytes and the broker takes at most {}", limits.max_packet_size));
-    }
-    if publish.retain && !limits.retain {
-        return Some("the broker keeps no retained messages".into());
-    }
-    if publish.qos == Qos::AtLeastOnce && limits.max_qos == Qos::AtMostOnce {
-        return Some("the broker takes QoS 0 only".into());
-    }
-    let handed = sender.publish(publish);
-    handed.is_err().then(|| "not a valid topic".into())
 }
