@@ -42,6 +42,7 @@ impl Subscriber {
     pub(super) fn wake(&mut self, id: PeerId) {
         if let Some(peer) = self.peers.get_mut(&id) {
             self.due.note(id, peer);
+            self.again_ms = self.again_ms.min(peer.look_ms);
         }
     }
 
@@ -50,6 +51,7 @@ impl Subscriber {
         for (id, peer) in &mut self.peers {
             self.due.note(*id, peer);
         }
+        self.again_ms = self.again_ms.min(self.due.first_ms());
     }
 
     /// The publishers that something is due for now. They are woken again when it is done.

@@ -104,7 +104,7 @@ pub struct Subscriber {
     due: DueQueue,
     /// When it is polled though no publisher has anything due.
     upkeep_ms: u64,
-    /// It is not polled again before.
+    /// It is not polled again before, unless something is due sooner since.
     again_ms: u64,
     next_sweep_ms: u64,
     limits: Limits,
@@ -175,7 +175,7 @@ impl Subscriber {
         }
         self.connect_checks(spread, now, rng);
         self.wake_all();
-        self.upkeep_ms = now.mono_ms;
+        (self.upkeep_ms, self.again_ms) = (now.mono_ms, self.again_ms.min(now.mono_ms));
     }
 
     /// Takes a message from the broker.
