@@ -9,15 +9,23 @@ use crate::identity::PeerId;
 
 /// The publishers by when they are looked at next. That is never later than something is due, and may be earlier: what a
 /// frame has put off is found out then.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct DueQueue {
     queue: BTreeSet<(u64, PeerId)>,
+    /// When the first of them is looked at: asked for with every message.
+    first_ms: u64,
+}
+
+impl Default for DueQueue {
+    fn default() -> Self {
+        Self { queue: BTreeSet::new(), first_ms: u64::MAX }
+    }
 }
 
 impl DueQueue {
     /// When the first of them is looked at.
     pub(super) fn first_ms(&self) -> u64 {
-        self.queue.first().map_or(u64::MAX, |(at_ms, _)| *at_ms)
+        self.first_ms
     }
 
     /// Something of a publisher may be due sooner than before, or later: a silence, after each tick.
@@ -25,14 +33,26 @@ impl DueQueue {
         let due_ms = peer.due_ms();
         if due_ms != peer.look_ms {
             self.queue.remove(&(peer.look_ms, id));
-            self.queue.extend((due_ms < u64::MAX).then_some((due_ms, id)));
+            if due_ms < u64::MAX {
+                self.queue.insert((due_ms, id));
+            }
             peer.look_ms = due_ms;
+            self.note_first();
         }
+    }
+
+    fn note_first(&mut self) {
+        self.first_ms = self.queue.first().map_or(u64::MAX, |(at_ms, _)| *at_ms);
     }
 
     /// The next one to be looked at, by now.
     fn pop(&mut self, now: Now) -> Option<(u64, PeerId)> {
-        if self.first_ms() > now.mono_ms { None } else { self.queue.pop_first() }
+        if self.first_ms > now.mono_ms {
+            return None;
+        }
+        let first = self.queue.pop_first();
+        self.note_first();
+        first
     }
 }
 
