@@ -2,15 +2,13 @@
 
 use std::time::Duration;
 
-use securemqtt_client::mqtt::{BrokerAddress, BrokerOptions};
-use securemqtt_client::publisher::{Publisher, Settings, WhenFull};
-use securemqtt_client::state::{StateDir, Store};
+use securemqtt_client::publisher::Publisher;
+use securemqtt_client::state::StateDir;
 use securemqtt_core::Qos;
-use securemqtt_core::peers::KnownPeers;
 use securemqtt_core::publisher::Config;
-use securemqtt_core::trust::{Trust, TrustMode};
 
 use crate::broker::Broker;
+use crate::library::started;
 use crate::process::PATIENCE;
 
 #[test]
@@ -24,7 +22,7 @@ fn the_end_of_everything_is_told_with_a_spool_and_without() {
 
 async fn tells(broker: &Broker, spool_max: usize) {
     let scratch = tempfile::tempdir().unwrap();
-    let mut publisher = started(broker, &StateDir::open(scratch.path().join("state")).unwrap(), spool_max).await;
+    let mut publisher = with_spool(broker, &StateDir::open(scratch.path().join("state")).unwrap(), spool_max).await;
     for _ in 0..5_000 {
         while !publisher.is_ready() {
             publisher.next().await.unwrap();
@@ -52,7 +50,7 @@ fn an_end_that_nobody_watches_takes_none_of_its_patience() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     runtime.block_on(async {
         let scratch = tempfile::tempdir().unwrap();
-        let mut publisher = started(&broker, &StateDir::open(scratch.path().join("state")).unwrap(), 0).await;
+        let mut publisher = with_spool(&broker, &StateDir::open(scratch.path().join("state")).unwrap(), 0).await;
         while !publisher.is_connected() {
             publisher.next().await.unwrap();
         }
@@ -62,20 +60,7 @@ fn an_end_that_nobody_watches_takes_none_of_its_patience() {
     });
 }
 
-async fn started(broker: &Broker, directory: &StateDir, spool_max: usize) -> Publisher {
-    let identity = directory.identity().unwrap();
-    let (store, loaded) = Store::open(directory, None).unwrap();
-    let address = BrokerAddress::Tcp { host: "127.0.0.1".to_owned(), port: broker.port(), tls: false };
-    let settings = Settings {
-        broker: BrokerOptions::new(address, "p"),
-        trust: Trust::new(TrustMode::Strict, identity.public().id(), KnownPeers::default(), Vec::new()),
-        identity,
-        // Its own ticks, which come back to it, would wake it.
-        engine: Config { spool_max, tick_ms: 3_600_000, ..Config::new("p".parse().unwrap()) },
-        peers: directory.known_peers(),
-        store,
-        loaded,
-        when_full: WhenFull::Wait,
-    };
-    Publisher::start(settings).await.unwrap()
+async fn with_spool(broker: &Broker, directory: &StateDir, spool_max: usize) -> Publisher {
+    // Its own ticks, which come back to it, would wake it.
+    started(broker, directory, Config { spool_max, tick_ms: 3_600_000, ..Config::new("p".parse().unwrap()) }).await
 }

@@ -1,19 +1,17 @@
 //! A subscriber of many topics, killed while it has replay windows in its log.
 
-use std::path::Path;
 use std::time::Duration;
 
 use redb::{Database, ReadableDatabase as _, ReadableTableMetadata as _, TableDefinition};
-use securemqtt_client::mqtt::{BrokerAddress, BrokerOptions};
-use securemqtt_client::publisher::{Publisher, Settings, WhenFull};
-use securemqtt_client::state::{StateDir, Store};
+use securemqtt_client::publisher::Publisher;
+use securemqtt_client::state::StateDir;
 use securemqtt_core::Qos;
 use securemqtt_core::publisher::Config;
-use securemqtt_core::trust::{Trust, TrustMode};
 use tempfile::TempDir;
 use tokio::time::{Instant, timeout};
 
 use crate::broker::Broker;
+use crate::library::started;
 use crate::parties::{KEYED, Party, introduced, reading};
 use crate::process::{PATIENCE, Running};
 use crate::tail::{lines, patient_broker};
@@ -48,7 +46,8 @@ async fn kill_again_and_again(broker: &Broker) {
     };
     let mut reading_on = start();
     let state = StateDir::open(party.state()).unwrap();
-    let mut publisher = started(broker, &party, &state).await;
+    let engine = Config { spool_max: 1 << 20, ..Config::new(party.name.parse().unwrap()) };
+    let mut publisher = started(broker, &state, engine).await;
     drive_until(&mut publisher, || reading_on.stderr().iter().any(|line| line.contains(KEYED)), "keys").await;
     let mut logged = 0;
     for group in 0..GROUPS {
@@ -123,26 +122,8 @@ fn kill(running: &mut Running) {
 fn entries(party: &Party) -> u64 {
     let copy = TempDir::new().unwrap();
     let file = copy.path().join("state.redb");
-    std::fs::copy(Path::new(&party.state()).join("state.redb"), &file).unwrap();
+    std::fs::copy(party.state().join("state.redb"), &file).unwrap();
     let database = Database::open(&file).unwrap();
     let transaction = database.begin_read().unwrap();
     transaction.open_table(LOG).unwrap().len().unwrap()
-}
-
-async fn started(broker: &Broker, party: &Party, directory: &StateDir) -> Publisher {
-    let identity = directory.identity().unwrap();
-    let (store, loaded) = Store::open(directory, None).unwrap();
-    let mut peers = directory.known_peers();
-    let address = BrokerAddress::Tcp { host: "127.0.0.1".to_owned(), port: broker.port(), tls: false };
-    let settings = Settings {
-        broker: BrokerOptions::new(address, "scattered"),
-        trust: Trust::new(TrustMode::Strict, identity.public().id(), peers.load().unwrap(), Vec::new()),
-        identity,
-        engine: Config { spool_max: 1 << 20, ..Config::new(party.name.parse().unwrap()) },
-        peers,
-        store,
-        loaded,
-        when_full: WhenFull::Wait,
-    };
-    Publisher::start(settings).await.unwrap()
 }

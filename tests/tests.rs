@@ -11,6 +11,8 @@ mod attacker;
 mod broker;
 /// A client that hears everything on the broker, and can publish anything.
 mod eavesdropper;
+/// The library's publisher, as somebody else's program would use it.
+mod library;
 /// An attacker between two brokers, who passes on what it likes.
 mod mitm;
 /// Publishers and subscribers with an identity each, and who of them knows whom.
