@@ -45,7 +45,7 @@ impl RangeSet {
         from >= to || self.ranges.get(at).is_some_and(|&(start, end)| start <= from && to <= end)
     }
 
-    /// One past the highest number, to be moved on, where that is `from`; `None` where the set is empty.
+    /// One past the highest number, to be moved on, where that is `from`.
     #[inline]
     pub(crate) fn end_at(&mut self, from: u32) -> Option<&mut u32> {
         match self.ranges.last_mut() {
@@ -57,9 +57,9 @@ impl RangeSet {
     /// Adds `from..to` where the set ends at `from`. False, and nothing is added, where it does not.
     #[inline]
     pub fn extend(&mut self, from: u32, to: u32) -> bool {
-        match self.ranges.last_mut() {
-            Some(last) if last.1 == from && from < to => {
-                last.1 = to;
+        match self.end_at(from) {
+            Some(end) if from < to => {
+                *end = to;
                 true
             }
             _ => false,

@@ -25,7 +25,6 @@ use crate::logging::{LogArgs, Talk};
 use crate::pages::write_stdout;
 use crate::signals::Signals;
 use group::Group;
-pub use pace::Pace;
 use progress::Progress;
 use report::{Figures, Report};
 use site::Site;

@@ -16,7 +16,7 @@ const STUCK: Duration = Duration::from_secs(1);
 
 /// The moments at which readings come.
 #[derive(Debug)]
-pub enum Pace {
+pub(super) enum Pace {
     /// As fast as they go.
     Free,
     /// So many a second.
@@ -25,7 +25,7 @@ pub enum Pace {
 
 impl Pace {
     /// Begins now.
-    pub fn start(per_second: Option<u32>) -> Self {
+    pub(super) fn start(per_second: Option<u32>) -> Self {
         per_second.map_or(Self::Free, |per_second| {
             let mut moments = interval_at(Instant::now(), Duration::from_secs(1) / per_second.max(1));
             // Those that were missed come at once: the rate holds.
@@ -35,14 +35,14 @@ impl Pace {
     }
 
     /// Waits for the next one. Safe to be cancelled.
-    pub async fn next(&mut self) {
+    pub(super) async fn next(&mut self) {
         if let Self::Even(moments) = self {
             moments.tick().await;
         }
     }
 
     /// Whether there are so many a second.
-    pub fn is_even(&self) -> bool {
+    pub(super) fn is_even(&self) -> bool {
         matches!(self, Self::Even(_))
     }
 }

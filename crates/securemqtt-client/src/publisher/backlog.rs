@@ -136,15 +136,13 @@ impl Backlog {
     }
 
     /// Takes the frames that were read.
-    pub(super) fn read(&mut self, wanted: Wanted, frames: &[SpooledFrame<'_>], topic_hash: impl Fn(&str) -> [u8; 8]) {
+    pub(super) fn read(&mut self, wanted: Wanted, frames: &[SpooledFrame<'_>]) {
         let mut topic: Arc<str> = Arc::from("");
         for frame in frames {
             let place = match wanted {
                 Wanted::Segment(segment) => Some(Place { segment, run: frame.run, to: frame.to }),
                 Wanted::Again(resend) => {
-                    let within = frame.from < resend.to && resend.from < frame.to;
-                    let is_refused = self.refused.iter().any(|refused| *refused == frame.frame);
-                    if !within || is_refused || frame.run != resend.run || topic_hash(frame.topic) != resend.topic {
+                    if !resend.wants(frame) || self.refused.iter().any(|refused| *refused == frame.frame) {
                         continue;
                     }
                     None

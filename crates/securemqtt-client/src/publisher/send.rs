@@ -5,7 +5,6 @@ use std::time::{Duration, Instant};
 
 use securemqtt_core::publisher::{Publisher as Engine, frames};
 use securemqtt_core::record::{RestoreError, Table};
-use securemqtt_core::wire::topic_hash;
 use zeroize::Zeroizing;
 
 use super::Publisher;
@@ -119,9 +118,9 @@ impl Publisher {
     ) -> Result<(), ClientError> {
         let damaged = |why| ClientError::State(self.gate.store.damaged(&RestoreError { table: Table::Segment, why }));
         match read {
-            Ok(Some(bytes)) => self.backlog.read(wanted, &frames(&bytes).map_err(damaged)?, topic_hash),
+            Ok(Some(bytes)) => self.backlog.read(wanted, &frames(&bytes).map_err(damaged)?),
             // It left the spool meanwhile.
-            Ok(None) => self.backlog.read(wanted, &[], topic_hash),
+            Ok(None) => self.backlog.read(wanted, &[]),
             // The disk has trouble, of which the store tells: again later, and whoever lacks something asks again.
             Err(why) => {
                 tracing::warn!("the spool cannot be read: {why}");

@@ -2,9 +2,11 @@
 
 use std::collections::VecDeque;
 
+use super::segment::SpooledFrame;
 use super::spool::{Place, Spool, Stretch};
 use crate::bucket::TokenBucket;
 use crate::ranges::RangeSet;
+use crate::wire::topic_hash;
 
 /// What was sent again is not sent again for so long: the next report may have crossed it.
 const PAUSE_MS: u64 = 5_000;
@@ -28,6 +30,14 @@ pub struct Resend {
     pub from: u32,
     /// One past the last.
     pub to: u32,
+}
+
+impl Resend {
+    /// Whether a frame of the segment is among those.
+    pub fn wants(&self, frame: &SpooledFrame<'_>) -> bool {
+        let within = frame.from < self.to && self.from < frame.to;
+        within && frame.run == self.run && topic_hash(frame.topic) == self.topic
+    }
 }
 
 /// What is wanted again.

@@ -5,7 +5,6 @@ use std::collections::HashMap;
 
 use securemqtt_core::publisher::{Resend, frames};
 use securemqtt_core::record::{Change, Table};
-use securemqtt_core::wire::topic_hash;
 use securemqtt_core::{Outgoing, Qos};
 
 use crate::outcome::Outcome;
@@ -39,17 +38,13 @@ impl Kept {
         let key = wanted.segment.to_be_bytes();
         let Some(bytes) = self.0.get(&index).and_then(|segments| segments.get(&key[..])) else { return Ok(Vec::new()) };
         let frames = frames(bytes).map_err(|why| format!("a segment that was kept: {why:?}"))?;
-        let wanted = frames.into_iter().filter(|frame| {
-            let within = frame.from < wanted.to && wanted.from < frame.to;
-            within && frame.run == wanted.run && topic_hash(frame.topic) == wanted.topic
-        });
         let message = |topic: &str, frame: &[u8]| Outgoing {
             topic: topic.to_owned(),
             payload: frame.to_vec(),
             qos: Qos::AtLeastOnce,
             retain: false,
         };
-        Ok(wanted.map(|frame| message(frame.topic, frame.frame)).collect())
+        Ok(frames.iter().filter(|frame| wanted.wants(frame)).map(|frame| message(frame.topic, frame.frame)).collect())
     }
 }
 
@@ -61,6 +56,7 @@ mod tests {
     use securemqtt_core::peers::KnownPeers;
     use securemqtt_core::publisher::{Config, Publisher};
     use securemqtt_core::trust::{Trust, TrustMode};
+    use securemqtt_core::wire::topic_hash;
 
     use super::super::engines::rng;
     use super::*;
