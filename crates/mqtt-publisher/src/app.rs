@@ -27,7 +27,7 @@ use securemqtt_core::publisher::{Config, Unreported};
 
 use crate::batch::Batch;
 use crate::cli::{Cli, KeyArgs, RatchetEvery};
-use crate::input::{self, Input, Item, Items, Source};
+use crate::input::{Input, Item, Items, Source};
 use take::Taken;
 
 /// How long the end waits for a broker that takes nothing, and a signal for one that does.
@@ -169,7 +169,8 @@ impl App {
     fn begin(&mut self) -> Outcome<()> {
         if let Some(source) = self.source.take() {
             self.talk.say("Publishing encrypted telemetry data...")?;
-            self.input = Some(input::pump(source, self.cli.readings.pace())?);
+            let readings = &self.cli.readings;
+            self.input = Some(Items::start(&readings.input(), source, readings.raw, readings.pace())?);
         }
         Ok(())
     }

@@ -1,31 +1,56 @@
 //! `-l` and `-f FILE.jsonl`: a reading a line.
 
-use std::io::BufRead;
+use std::io::{self, BufRead};
 
-use securemqtt_cli::exit::Outcome;
+use securemqtt_cli::exit::{Failure, Outcome};
 
-use super::lines::{Line, read_line};
+use super::lines::{Line, Lines};
 use super::{Item, MAX_READING, Reading, Skipped, Source, broken, not_json};
 
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// The lines of a reader, published byte for byte without their endings. Empty lines are passed over, as mosquitto does.
+#[derive(Debug)]
 pub struct LineSource<R> {
     name: String,
     from: R,
     raw: bool,
     line: u64,
-    buffer: Vec<u8>,
+    lines: Lines,
 }
 
-impl<R: BufRead + Send> LineSource<R> {
+impl<R: BufRead> LineSource<R> {
     /// Reads `from`, called `name` in messages; with `raw` a line need not be JSON.
     pub fn new(name: &str, from: R, raw: bool) -> Self {
-        Self { name: name.to_owned(), from, raw, line: 0, buffer: Vec::new() }
+        Self { name: name.to_owned(), from, raw, line: 0, lines: Lines::default() }
+    }
+
+    /// The next reading, `None` at the end. One that waits for its reader is not lost: the next call goes on with it.
+    ///
+    /// # Errors
+    /// Those of the reader.
+    pub(super) fn read(&mut self) -> io::Result<Option<Item>> {
+        while let Some(line) = self.lines.next(&mut self.from, MAX_READING)? {
+            self.line += 1;
+            if let Some(item) = self.item(line) {
+                return Ok(Some(item));
+            }
+        }
+        Ok(None)
+    }
+
+    /// What it reads from.
+    pub(super) fn reader(&self) -> &R {
+        &self.from
+    }
+
+    /// An error of the reader, in the words of the program.
+    pub(super) fn broken(&self, error: &io::Error) -> Failure {
+        broken(&self.name, error)
     }
 
     fn item(&self, line: Line) -> Option<Item> {
-        let mut payload = self.buffer.as_slice();
+        let mut payload = self.lines.line();
         if self.line == 1 && !self.raw {
             payload = payload.strip_prefix(BYTE_ORDER_MARK).unwrap_or(payload);
         }
@@ -49,17 +74,7 @@ impl<R: BufRead + Send> LineSource<R> {
 
 impl<R: BufRead + Send> Source for LineSource<R> {
     fn next(&mut self) -> Outcome<Option<Item>> {
-        loop {
-            let read =
-                read_line(&mut self.from, &mut self.buffer, MAX_READING).map_err(|error| broken(&self.name, &error))?;
-            let Some(line) = read else {
-                return Ok(None);
-            };
-            self.line += 1;
-            if let Some(item) = self.item(line) {
-                return Ok(Some(item));
-            }
-        }
+        self.read().map_err(|error| self.broken(&error))
     }
 }
 

@@ -5,46 +5,64 @@ use std::io::{self, BufRead};
 /// One line, without its line ending.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Line {
-    /// It stands in the buffer.
+    /// It is [`Lines::line`].
     Whole,
     /// It was longer than the limit, and was read past.
     TooLong,
 }
 
-/// Reads the next line into `buffer`, which holds `limit` bytes at most. LF and CRLF end a line, and so does the end of the
-/// input; `None` if there is none left.
-pub(super) fn read_line(from: &mut impl BufRead, buffer: &mut Vec<u8>, limit: usize) -> io::Result<Option<Line>> {
-    buffer.clear();
-    let mut any = false;
-    let mut too_long = false;
-    loop {
-        let chunk = match from.fill_buf() {
-            Ok(chunk) => chunk,
-            Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
-            Err(error) => return Err(error),
-        };
-        if chunk.is_empty() {
-            break;
+/// The line that is being read: LF and CRLF end one, and so does the end of the input.
+#[derive(Debug, Default)]
+pub(super) struct Lines {
+    buffer: Vec<u8>,
+    has_begun: bool,
+    is_over: bool,
+    too_long: bool,
+}
+
+impl Lines {
+    /// Reads the next line, of `limit` bytes at most; `None` if there is none left. After an error it goes on where it was: one
+    /// that says that there is nothing more yet loses nothing.
+    pub(super) fn next(&mut self, from: &mut impl BufRead, limit: usize) -> io::Result<Option<Line>> {
+        if std::mem::take(&mut self.is_over) {
+            self.buffer.clear();
+            (self.has_begun, self.too_long) = (false, false);
         }
-        any = true;
-        let newline = chunk.iter().position(|&byte| byte == b'\n');
-        let part = &chunk[..newline.unwrap_or(chunk.len())];
-        // One byte more than the limit: it may be the CR.
-        too_long = too_long || buffer.len() + part.len() > limit + 1;
-        if !too_long {
-            buffer.extend_from_slice(part);
+        loop {
+            let chunk = match from.fill_buf() {
+                Ok(chunk) => chunk,
+                Err(error) if error.kind() == io::ErrorKind::Interrupted => continue,
+                Err(error) => return Err(error),
+            };
+            if chunk.is_empty() {
+                break;
+            }
+            self.has_begun = true;
+            let newline = chunk.iter().position(|&byte| byte == b'\n');
+            let part = &chunk[..newline.unwrap_or(chunk.len())];
+            // One byte more than the limit: it may be the CR.
+            self.too_long = self.too_long || self.buffer.len() + part.len() > limit + 1;
+            if !self.too_long {
+                self.buffer.extend_from_slice(part);
+            }
+            let used = part.len() + usize::from(newline.is_some());
+            from.consume(used);
+            if newline.is_some() {
+                break;
+            }
         }
-        let used = part.len() + usize::from(newline.is_some());
-        from.consume(used);
-        if newline.is_some() {
-            break;
+        self.is_over = true;
+        if self.buffer.last() == Some(&b'\r') {
+            self.buffer.pop();
         }
+        self.too_long = self.too_long || self.buffer.len() > limit;
+        Ok(self.has_begun.then_some(if self.too_long { Line::TooLong } else { Line::Whole }))
     }
-    if buffer.last() == Some(&b'\r') {
-        buffer.pop();
+
+    /// The bytes of the line, where it is whole.
+    pub(super) fn line(&self) -> &[u8] {
+        &self.buffer
     }
-    too_long = too_long || buffer.len() > limit;
-    Ok(any.then_some(if too_long { Line::TooLong } else { Line::Whole }))
 }
 
 #[cfg(test)]
@@ -58,10 +76,10 @@ mod tests {
 
     fn lines(input: &[u8], chunk: usize, limit: usize) -> Vec<Option<Vec<u8>>> {
         let mut from = BufReader::with_capacity(chunk, input);
-        let mut buffer = Vec::new();
+        let mut lines = Lines::default();
         let mut all = Vec::new();
-        while let Some(line) = read_line(&mut from, &mut buffer, limit).unwrap() {
-            all.push((line == Line::Whole).then(|| buffer.clone()));
+        while let Some(line) = lines.next(&mut from, limit).unwrap() {
+            all.push((line == Line::Whole).then(|| lines.line().to_vec()));
         }
         all
     }
@@ -79,6 +97,35 @@ mod tests {
         let got = lines(b"abcd\nabcde\nabcd\r\nabcde\r\nabcd\r\r\nok", 3, 4);
         let abcd = || Some(b"abcd".to_vec());
         assert_eq!(got, [abcd(), None, abcd(), None, None, Some(b"ok".to_vec())]);
+    }
+
+    /// Gives its bytes one at a time, and has none yet before each.
+    struct Hesitant<'a>(&'a [u8], bool);
+
+    impl io::Read for Hesitant<'_> {
+        fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
+            self.1 = !self.1;
+            if self.1 { Err(io::ErrorKind::WouldBlock.into()) } else { self.0.read(&mut into[..1]) }
+        }
+    }
+
+    #[test]
+    fn a_line_that_comes_in_pieces_is_whole() {
+        let mut from = BufReader::new(Hesitant(b"ab\r\n\nabcdef\ncd", false));
+        let mut lines = Lines::default();
+        let (mut all, mut waits) = (Vec::new(), 0);
+        loop {
+            match lines.next(&mut from, 4) {
+                Ok(None) => break,
+                Ok(Some(line)) => all.push((line == Line::Whole).then(|| lines.line().to_vec())),
+                Err(error) => {
+                    assert_eq!(error.kind(), io::ErrorKind::WouldBlock);
+                    waits += 1;
+                }
+            }
+        }
+        assert_eq!(all, [Some(b"ab".to_vec()), Some(vec![]), None, Some(b"cd".to_vec())]);
+        assert!(waits > 14, "{waits}");
     }
 
     proptest! {

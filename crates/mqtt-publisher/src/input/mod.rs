@@ -1,6 +1,9 @@
 //! Where readings come from: one at a time, in constant memory, each with its place.
 
 mod csv;
+#[cfg(target_os = "linux")]
+mod direct;
+mod items;
 mod jsonl;
 mod lines;
 mod message;
@@ -15,9 +18,10 @@ use std::path::{Path, PathBuf};
 use securemqtt_cli::exit::{Exit, Failure, Outcome};
 
 pub use self::csv::CsvSource;
+pub use self::items::Items;
 pub use self::jsonl::LineSource;
 pub use self::message::MessageSource;
-pub use self::pump::{Items, Pace, pump};
+pub use self::pump::Pace;
 pub use self::simulate::VitalsSource;
 
 /// The longest reading that is taken from a file or from stdin, in bytes.

@@ -28,17 +28,17 @@ impl Pace {
     }
 }
 
-/// What was read. It ends with the input, and after an error.
+/// What the thread has read.
 #[derive(Debug)]
-pub struct Items {
+pub struct Pumped {
     from: mpsc::Receiver<Outcome<Item>>,
     /// The next one is the last.
     at_hand: Vec<Outcome<Item>>,
 }
 
-impl Items {
+impl Pumped {
     /// The next one. Safe to be cancelled.
-    pub async fn next(&mut self) -> Option<Outcome<Item>> {
+    pub(super) async fn next(&mut self) -> Option<Outcome<Item>> {
         if self.at_hand.is_empty() {
             // All that is there: the thread that reads is woken once for them, and not for each.
             self.from.recv_many(&mut self.at_hand, AHEAD).await;
@@ -48,7 +48,7 @@ impl Items {
     }
 
     /// The next one of those that came with the last.
-    pub fn at_hand(&mut self) -> Option<Outcome<Item>> {
+    pub(super) fn at_hand(&mut self) -> Option<Outcome<Item>> {
         self.at_hand.pop()
     }
 }
@@ -58,10 +58,10 @@ impl Items {
 ///
 /// # Errors
 /// The system gives no thread.
-pub fn pump(source: Box<dyn Source>, pace: Pace) -> io::Result<Items> {
+pub(super) fn pump(source: Box<dyn Source>, pace: Pace) -> io::Result<Pumped> {
     let (to, from) = mpsc::channel(pace.ahead());
     thread::Builder::new().name("input".to_owned()).spawn(move || run(source, pace, &to))?;
-    Ok(Items { from, at_hand: Vec::new() })
+    Ok(Pumped { from, at_hand: Vec::new() })
 }
 
 fn run(mut source: Box<dyn Source>, pace: Pace, to: &mpsc::Sender<Outcome<Item>>) {

@@ -7,7 +7,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
-use mqtt_publisher::input::{Input, Item, Pace, pump};
+use mqtt_publisher::input::{Input, Item, Items, Pace};
 use securemqtt_cli::exit::{Exit, Failure, Outcome};
 use securemqtt_cli::logging::Talk;
 use securemqtt_cli::signals::Signals;
@@ -253,7 +253,8 @@ async fn publish(mut publisher: Publisher, talk: Talk) -> Outcome<()> {
         publisher.next().await?;
     }
     talk.say("ECDH key exchange completed")?;
-    let mut readings = pump(Input::Vitals.open(false)?, Pace { interval: INTERVAL, count: None })?;
+    let pace = Pace { interval: INTERVAL, count: None };
+    let mut readings = Items::start(&Input::Vitals, Input::Vitals.open(false)?, false, pace)?;
     loop {
         tokio::select! {
             biased;
