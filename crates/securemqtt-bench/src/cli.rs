@@ -75,7 +75,7 @@ impl Cli {
 
     /// Whether any part that is wanted measures `mqtt-publisher` and `mqtt-subscriber`.
     pub(crate) fn wants_programs(&self) -> bool {
-        [Part::Throughput, Part::Idle, Part::Restart].into_iter().any(|part| self.wants(part))
+        [Part::Throughput, Part::Latency, Part::Idle, Part::Restart].into_iter().any(|part| self.wants(part))
     }
 
     /// Runs of every row.
@@ -102,7 +102,8 @@ mod tests {
         let cli = parse("--only crypto,fanout --quick");
         assert!(cli.wants(Part::Crypto) && cli.wants(Part::Fanout) && !cli.wants(Part::Fleet));
         assert!(parse("").wants(Part::Fleet) && parse("").wants_programs());
-        assert!(parse("--only restart").wants_programs() && !cli.wants_programs());
+        assert!(["restart", "latency"].iter().all(|part| parse(&format!("--only {part}")).wants_programs()));
+        assert!(!cli.wants_programs());
         assert!(Cli::try_parse_from(["bench", "--only", "nothing"]).is_err());
     }
 

@@ -2,8 +2,8 @@
 
 use std::io::{Read as _, Write as _};
 use std::process::{Child, ChildStdin, Command, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 use super::Meter;
 use crate::outcome::Outcome;
-use crate::roles::now_ns;
+use crate::roles::{Readings, now_ns, published_ns};
 
 /// Bytes handed over at once: what a pipe holds.
 const CHUNK: usize = 64 << 10;
@@ -54,6 +54,23 @@ impl Lines {
         Ok(self.stdin.write_all(&reading_line(size).repeat(count))?)
     }
 
+    /// Hands over so many readings a second for so long, each with its time. Returns how many.
+    ///
+    /// # Errors
+    /// If the program has ended.
+    pub(crate) fn steadily(&mut self, readings: &mut Readings, per_second: u32, time: Duration) -> Outcome<u64> {
+        let (interval, start, before) = (Duration::from_secs(1) / per_second, Instant::now(), readings.count());
+        let mut due = start;
+        while due < start + time {
+            thread::sleep(due.saturating_duration_since(Instant::now()));
+            let mut line = readings.next(Some(now_ns())).to_vec();
+            line.push(b'\n');
+            self.stdin.write_all(&line)?;
+            due += interval;
+        }
+        Ok(readings.count() - before)
+    }
+
     /// Hands over lines of `size` bytes for so long; as fast as the program takes them. Returns how many.
     ///
     /// # Errors
@@ -72,7 +89,7 @@ impl Lines {
 }
 
 fn reading_line(size: usize) -> Vec<u8> {
-    let mut line = crate::roles::Readings::new(size).next(None).to_vec();
+    let mut line = Readings::new(size).next(None).to_vec();
     line.push(b'\n');
     line
 }
@@ -99,24 +116,43 @@ struct Count {
     lines: AtomicU64,
     first_ns: AtomicU64,
     last_ns: AtomicU64,
+    /// Of the readings with a time.
+    ages_ns: Mutex<Vec<u64>>,
+}
+
+impl Count {
+    /// Notes what has come; `rest` is the line that has begun before it, and then the one that has begun in it.
+    fn note_ages(&self, chunk: &[u8], now: u64, rest: &mut Vec<u8>) {
+        let mut ages_ns = self.ages_ns.lock().unwrap_or_else(PoisonError::into_inner);
+        for piece in chunk.split_inclusive(|byte| *byte == b'\n') {
+            rest.extend_from_slice(piece);
+            if piece.ends_with(b"\n") {
+                ages_ns.extend(published_ns(rest).map(|published| now.saturating_sub(published)));
+                rest.clear();
+            }
+        }
+    }
 }
 
 impl Printed {
-    /// Starts it, and counts what it prints.
+    /// Starts it, and counts what it prints; notes the ages of readings, where these are `timed`.
     ///
     /// # Errors
     /// If it cannot be started.
-    pub(crate) fn start(mut command: Command) -> Outcome<Self> {
+    pub(crate) fn start(mut command: Command, timed: bool) -> Outcome<Self> {
         let mut process = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn()?;
         let mut stdout = process.stdout.take().ok_or("a pipe is missing")?;
         let meter = Meter::of(process.id())?;
         let count = Arc::new(Count::default());
         let counted = Arc::clone(&count);
         thread::spawn(move || {
-            let mut chunk = vec![0; CHUNK];
+            let (mut chunk, mut rest) = (vec![0; CHUNK], Vec::new());
             while let Ok(length @ 1..) = stdout.read(&mut chunk) {
-                let lines: u64 = chunk[..length].iter().map(|byte| u64::from(*byte == b'\n')).sum();
                 let now = now_ns();
+                let lines: u64 = chunk[..length].iter().map(|byte| u64::from(*byte == b'\n')).sum();
+                if timed {
+                    counted.note_ages(&chunk[..length], now, &mut rest);
+                }
                 counted.last_ns.store(now, Ordering::Relaxed);
                 if lines > 0 && counted.lines.load(Ordering::Relaxed) == 0 {
                     counted.first_ns.store(now, Ordering::Relaxed);
@@ -136,6 +172,20 @@ impl Printed {
     /// When the first line came.
     pub(crate) fn first_ns(&self) -> Option<u64> {
         (self.lines().0 > 0).then(|| self.count.first_ns.load(Ordering::Relaxed))
+    }
+
+    /// Waits until so many ages were noted, or no line comes for `patience`; takes them.
+    pub(crate) fn ages_ns(&self, count: u64, patience: Duration) -> Vec<u64> {
+        let noted = || self.count.ages_ns.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut seen, mut since) = (noted().len(), Instant::now());
+        while u64::try_from(seen).is_ok_and(|seen| seen < count) && since.elapsed() < patience {
+            thread::sleep(Duration::from_millis(2));
+            let now = noted().len();
+            if now > seen {
+                (seen, since) = (now, Instant::now());
+            }
+        }
+        std::mem::take(&mut *noted())
     }
 
     /// Asks it to end, as a service manager does, and waits for that.
@@ -190,7 +240,7 @@ mod tests {
         assert!(Command::new("mkfifo").arg(&fifo).status().unwrap().success());
         let mut cat = Command::new("cat");
         cat.arg(&fifo);
-        let mut printed = Printed::start(cat).unwrap();
+        let mut printed = Printed::start(cat, true).unwrap();
         assert_eq!(printed.first_ns(), None);
         let mut into = Command::new("sh");
         into.args(["-c", "exec cat > \"$0\""]).arg(&fifo);
@@ -205,6 +255,17 @@ mod tests {
         lines.lines(96, 3).unwrap();
         assert_eq!(printed.wait_for(flooded + 4, Duration::from_secs(20)).0, flooded + 4);
         assert!(first.is_some() && printed.first_ns() == first);
+        printed.ages_ns(0, Duration::ZERO);
+        let mut readings = Readings::new(96);
+        let start = Instant::now();
+        assert_eq!(lines.steadily(&mut readings, 100, Duration::from_millis(50)).unwrap(), 5);
+        let ages_ns = printed.ages_ns(5, Duration::from_secs(20));
+        assert!(start.elapsed() >= Duration::from_millis(40));
+        assert!(
+            ages_ns.len() == 5 && ages_ns.iter().all(|age| Duration::from_nanos(*age) < start.elapsed()),
+            "{ages_ns:?}"
+        );
+        assert!(printed.ages_ns(1, Duration::from_millis(20)).is_empty(), "they are taken once");
         printed.stop(Duration::from_secs(20)).unwrap();
     }
 }

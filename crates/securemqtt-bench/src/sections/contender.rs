@@ -139,15 +139,22 @@ impl Contender {
     }
 
     fn run_programs(&self, bench: &Bench, broker: &Broker, directory: &Path, shape: Shape) -> Outcome<Sample> {
-        let (mut lines, printed) = self.start_programs(bench, broker, directory)?;
+        let (mut lines, printed) = self.start_programs(bench, broker, directory, false)?;
         run::programs(&mut lines, &printed, broker.meter()?, shape.size, shape.time)
     }
 
-    /// The two programs: what goes into the one comes out of the other as soon as they are connected.
+    /// The two programs: what goes into the one comes out of the other as soon as they are connected. The ages of readings are
+    /// noted, where these are `timed`.
     ///
     /// # Errors
     /// If they are missing, or cannot be started.
-    pub(super) fn start_programs(&self, bench: &Bench, broker: &Broker, directory: &Path) -> Outcome<(Lines, Printed)> {
+    pub(super) fn start_programs(
+        &self,
+        bench: &Bench,
+        broker: &Broker,
+        directory: &Path,
+        timed: bool,
+    ) -> Outcome<(Lines, Printed)> {
         let ours = self.kind == Kind::Programs;
         let tools = if ours { &bench.tools.programs } else { &bench.tools.clients };
         let tools = tools.as_ref().ok_or("the programs are not here")?;
@@ -164,7 +171,7 @@ impl Contender {
             publish.args(if self.spool { None } else { Some("--no-spool") });
             publish.args(if self.linger { &LINGER[..] } else { &[] });
         }
-        let printed = Printed::start(subscribe)?;
+        let printed = Printed::start(subscribe, timed)?;
         Ok((Lines::start(publish)?, printed))
     }
 }

@@ -45,17 +45,17 @@ fn measure(bench: &Bench) -> Outcome<(Vec<Row>, String)> {
         let mut pair = Pair::new(round)?;
         let watch = Stopwatch::start();
         sizes = pair.shake_hands();
-        rows[0].1.push(watch.nanos_each(1) / 1e3);
+        rows[0].1.push(watch.micros());
         if !pair.is_keyed() {
             return Err("the engines did not agree".into());
         }
         for (index, (_, curve)) in curves.iter().enumerate() {
             let watch = Stopwatch::start();
             curve.handshake()?;
-            rows[1 + index].1.push(watch.nanos_each(1) / 1e3);
+            rows[1 + index].1.push(watch.micros());
             let watch = Stopwatch::start();
             curve.exchange()?;
-            rows[1 + curves.len() + index].1.push(watch.nanos_each(1) / 1e3);
+            rows[1 + curves.len() + index].1.push(watch.micros());
         }
     }
     let bytes: usize = sizes.iter().filter(|(name, _)| *name != "TICK").map(|(_, bytes)| bytes).sum();

@@ -10,21 +10,26 @@ use super::{Bench, progress, run};
 use crate::broker::Broker;
 use crate::outcome::Outcome;
 use crate::plot::{self, Labels, Legend, Line};
-use crate::process::Role;
+use crate::process::{Lines, Printed, Role};
 use crate::report::Section;
+use crate::roles::Readings;
 use crate::stats::{Summary, cell, count64, percentile};
 use crate::table::Table;
 
 const PER_SECOND: u32 = 1_000;
 const PLOT: &str = "latency.svg";
 
-/// Each after the plaintext that it is compared with.
-static ROWS: [Contender; 5] = [
+/// Each after the plaintext that it is compared with: our clients after rumqttc, our programs after mosquitto's.
+static ROWS: [Contender; 9] = [
     Contender::new("rumqttc, plaintext, QoS 0", Kind::Plain, 0),
     Contender::new("securemqtt, QoS 0", Kind::Ours, 0),
     Contender::new("rumqttc, plaintext, QoS 1", Kind::Plain, 1),
     Contender::new("securemqtt, no spool, QoS 1", Kind::Ours, 1),
     Contender::new("securemqtt, spool, QoS 1", Kind::Ours, 1).spooled(),
+    Contender::new("mosquitto_pub, mosquitto_sub, QoS 0", Kind::Mosquitto, 0),
+    Contender::new("mqtt-publisher, mqtt-subscriber, QoS 0", Kind::Programs, 0),
+    Contender::new("mosquitto_pub, mosquitto_sub, QoS 1", Kind::Mosquitto, 1),
+    Contender::new("mqtt-publisher, mqtt-subscriber, no spool, QoS 1", Kind::Programs, 1),
 ];
 const SHARES: [f64; 3] = [0.5, 0.9, 0.99];
 
@@ -38,8 +43,9 @@ pub(super) fn section(bench: &Bench) -> Section {
     let turns = bench.pick(12, 2) * bench.runs;
     let mut section = Section::new("Latency");
     section.note(format!(
-        "From the call that publishes to the delivery to the program, {PER_SECOND} readings a second of {SIZE} bytes, by one \
-         clock. Microseconds. Everybody runs all the time, each at a broker of its own, and publishes when it is its turn, for \
+        "From the call that publishes to the delivery to the program, and with the programs from the line that goes into the one's \
+         pipe to the line that comes out of the other's; {PER_SECOND} readings a second of {SIZE} bytes, by one clock. \
+         Microseconds. Everybody runs all the time, each at a broker of its own, and publishes when it is its turn, for \
          {turn:?}; {turns} turns each. Medians of the turns, and in brackets their quartiles; ratios are to the plaintext of \
          the same round. The spool's share is one commit of the publisher's database with fdatasync."
     ));
@@ -71,11 +77,17 @@ struct Course {
 
 /// Everybody whom a row needs. The broker is the last to go.
 struct Crew {
-    publisher: Role,
-    subscriber: Role,
-    readings: u64,
+    pair: Pair,
     _directory: TempDir,
     _broker: Broker,
+}
+
+/// Who publishes and who subscribes.
+enum Pair {
+    /// Clients, and how many readings there were.
+    Roles { publisher: Role, subscriber: Role, readings: u64 },
+    /// Programs, and the readings that they are given.
+    Programs { programs: (Lines, Printed), readings: Readings },
 }
 
 impl Course {
@@ -87,7 +99,7 @@ impl Course {
     /// One turn; the first that fails is the last.
     fn take_turn(&mut self, time: Duration) {
         let Ok(crew) = &mut self.crew else { return };
-        match run::ages_ns(&mut crew.publisher, &mut crew.subscriber, &mut crew.readings, time) {
+        match crew.pair.ages_ns(time) {
             Ok(ages_ns) => {
                 self.turns.push(percentiles(&ages_ns));
                 self.ages_ns.extend(ages_ns);
@@ -100,11 +112,27 @@ impl Course {
 impl Crew {
     fn start(row: &Contender, bench: &Bench, shape: Shape) -> Outcome<Self> {
         let (broker, directory) = (bench.broker()?, bench.directory()?);
-        let [mut publisher, mut subscriber] = row.start_roles(bench, &broker, directory.path(), shape)?;
-        let mut readings = 0;
+        let mut pair = if matches!(row.kind, Kind::Mosquitto | Kind::Programs) {
+            let mut programs = row.start_programs(bench, &broker, directory.path(), true)?;
+            run::probe(&mut programs.0, &programs.1)?;
+            Pair::Programs { programs, readings: Readings::new(shape.size) }
+        } else {
+            let [publisher, subscriber] = row.start_roles(bench, &broker, directory.path(), shape)?;
+            Pair::Roles { publisher, subscriber, readings: 0 }
+        };
         // A warm-up.
-        run::ages_ns(&mut publisher, &mut subscriber, &mut readings, shape.time)?;
-        Ok(Self { publisher, subscriber, readings, _directory: directory, _broker: broker })
+        pair.ages_ns(shape.time)?;
+        Ok(Self { pair, _directory: directory, _broker: broker })
+    }
+}
+
+impl Pair {
+    /// Publishes for so long: the age of each reading at its delivery.
+    fn ages_ns(&mut self, time: Duration) -> Outcome<Vec<u64>> {
+        match self {
+            Self::Roles { publisher, subscriber, readings } => run::ages_ns(publisher, subscriber, readings, time),
+            Self::Programs { programs, readings } => run::ages_of_lines_ns(programs, readings, PER_SECOND, time),
+        }
     }
 }
 
@@ -119,7 +147,7 @@ fn table(courses: &[Course]) -> Table {
     let mut table = Table::new(["what", "p50", "p90", "p99", "p50, of plaintext"]);
     let mut plain: &[Option<Percentiles>] = &[];
     for Course { row, turns, .. } in courses {
-        if row.kind == Kind::Plain {
+        if matches!(row.kind, Kind::Plain | Kind::Mosquitto) {
             plain = turns;
         }
         let shares =
@@ -136,7 +164,9 @@ fn draw(bench: &Bench, courses: Vec<Course>, section: &mut Section) {
         course.ages_ns.sort_unstable();
         Line { name: course.row.name.to_owned(), points: plot::distribution(&course.ages_ns, 1e3) }
     };
-    let lines: Vec<Line> = courses.into_iter().map(line).collect();
+    // Pipes are no part of the others.
+    let clients = courses.into_iter().filter(|course| !matches!(course.row.kind, Kind::Mosquitto | Kind::Programs));
+    let lines: Vec<Line> = clients.map(line).collect();
     let labels = Labels {
         title: "Latency at 1,000 readings a second",
         x: "µs, at most",
@@ -162,15 +192,17 @@ mod tests {
             ages_ns: Vec::new(),
         };
         // The second round is a slow one for everybody.
-        let p50s = [[100.0, 300.0, 100.0], [110.0, 330.0, 110.0], [200.0; 3], [210.0; 3], [400.0; 3]];
-        let courses: Vec<Course> = ROWS.iter().zip(p50s).map(|(row, p50s)| course(row, p50s)).collect();
+        let clients = [[100.0, 300.0, 100.0], [110.0, 330.0, 110.0], [200.0; 3], [210.0; 3], [400.0; 3]];
+        let programs = [[300.0; 3], [360.0; 3], [400.0; 3], [440.0; 3]];
+        let courses: Vec<Course> =
+            ROWS.iter().zip(clients.into_iter().chain(programs)).map(|(row, p50s)| course(row, p50s)).collect();
         let ratios: Vec<String> = table(&courses)
             .to_string()
             .lines()
             .skip(2)
             .filter_map(|line| Some(line.trim_end_matches(" |").rsplit(' ').next()?.to_owned()))
             .collect();
-        assert_eq!(ratios, ["1.00", "1.10", "1.00", "1.05", "2.00"]);
+        assert_eq!(ratios, ["1.00", "1.10", "1.00", "1.05", "2.00", "1.00", "1.20", "1.00", "1.10"]);
     }
 
     #[test]

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::job::{Ask, Said};
 use crate::outcome::Outcome;
 use crate::process::{Lines, Meter, Printed, Role, Usage};
-use crate::roles::now_ns;
+use crate::roles::{Readings, now_ns};
 use crate::stats::count64;
 
 /// Longer than a handshake or the rest of a backlog takes on a loaded machine.
@@ -115,6 +115,22 @@ pub(super) fn ages_ns(
     };
     *before += sent;
     check(*before, readings, disordered)?;
+    Ok(ages_ns)
+}
+
+/// The same with two programs, from the line that goes in to the line that comes out.
+///
+/// # Errors
+/// If a program ends, or lines are missing.
+pub(super) fn ages_of_lines_ns(
+    (lines, printed): &mut (Lines, Printed),
+    readings: &mut Readings,
+    per_second: u32,
+    time: Duration,
+) -> Outcome<Vec<u64>> {
+    let sent = lines.steadily(readings, per_second, time)?;
+    let ages_ns = printed.ages_ns(sent, STALLED);
+    check(sent, u64::try_from(ages_ns.len())?, 0)?;
     Ok(ages_ns)
 }
 

@@ -46,7 +46,7 @@ pub(super) fn measure(bench: &Bench, publishers: usize, starts: usize) -> Outcom
         let mut command = Command::new(&programs.subscribe);
         command.args(["-h", HOST, "-p", &port, "-t", FILTER, "-q", "1", "--output", "raw", "--state-dir"]);
         command.arg(&monitor.state);
-        Printed::start(command)
+        Printed::start(command, false)
     };
 
     let mut subscriber = start()?;

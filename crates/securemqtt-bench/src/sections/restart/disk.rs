@@ -34,7 +34,7 @@ pub(super) fn readings(bench: &Bench) -> usize {
 pub(super) fn measure(bench: &Bench, row: &Contender) -> Outcome<Written> {
     let broker = bench.broker()?;
     let directory = bench.directory()?;
-    let (mut lines, printed) = row.start_programs(bench, &broker, directory.path())?;
+    let (mut lines, printed) = row.start_programs(bench, &broker, directory.path(), false)?;
     let probes = run::probe(&mut lines, &printed)?;
     let meters = [lines.meter, printed.meter];
     let before = calm(meters)?;
