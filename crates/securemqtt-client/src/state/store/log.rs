@@ -5,21 +5,17 @@
 //! appends them to a table of its own, as one entry. When the log is full the next transaction puts the last of each into
 //! its place, in the order of their places, so that a page is written once for a dozen of them, and empties the log.
 //!
-//! ```text
-//!  entry = n x { key length 4 | value length 4, all ones for a removal | key | value }
-//! ```
-//! Keys and values are those of the records, sealed where they are. A later entry counts, and any entry counts more than the
-//! record in its place: whoever puts a window there directly empties the log with it.
+//! Keys and values of an entry (`windows.rs`) are those of the records, sealed where they are. A later entry counts, and any entry
+//! counts more than the record in its place: whoever puts a window there directly empties the log with it.
 //!
 //! Windows only: each reading changes one, and there is no secret in it. An entry stays until the log is emptied, which is
 //! too long for a chain key that was stepped; and the segments of a spool are in order already.
-
-use std::collections::BTreeMap;
 
 use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use securemqtt_core::record::Table;
 
 use super::tables::RECORDS;
+use super::windows::{Changes, Windows, next, read};
 
 /// Entries, by the order in which they were stored.
 pub(super) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
@@ -29,7 +25,6 @@ const FULL_BYTES: usize = 512 << 10;
 const FEW: usize = 4;
 /// As are those that are dense: one of so many records. A page has about thirty, so that each page is written for some.
 const DENSE: u64 = 8;
-const REMOVED: u32 = u32::MAX;
 
 /// Whether records of a table may be in the log.
 pub(super) fn takes(table: Table) -> bool {
@@ -63,64 +58,23 @@ impl Extent {
     }
 
     /// Whether these windows, in a table of so many records, are better logged than put into their places.
-    pub(super) fn suits(self, windows: Size, records: u64) -> bool {
-        let few = self.is_empty() && windows.number <= FEW;
-        let dense = records <= DENSE.saturating_mul(u64::try_from(windows.number).unwrap_or(u64::MAX));
-        !windows.is_none() && !few && !dense
+    pub(super) fn suits(self, windows: &Windows, records: u64) -> bool {
+        let number = windows.number();
+        let few = self.is_empty() && number <= FEW;
+        let dense = records <= DENSE.saturating_mul(u64::try_from(number).unwrap_or(u64::MAX));
+        number > 0 && !few && !dense
     }
 
-    pub(super) fn has_room(self, windows: Size) -> bool {
-        self.bytes + windows.bytes <= FULL_BYTES
+    pub(super) fn has_room(self, windows: &Windows) -> bool {
+        self.bytes + windows.bytes().len() <= FULL_BYTES
     }
 
     /// With one entry more.
-    pub(super) fn append(self, log: &mut redb::Table<'_, u64, &[u8]>, entry: &Entry) -> Result<Self, redb::Error> {
-        log.insert(self.next, entry.0.as_slice())?;
-        Ok(Self { next: self.next + 1, bytes: self.bytes + entry.0.len() })
+    pub(super) fn append(self, log: &mut redb::Table<'_, u64, &[u8]>, entry: &[u8]) -> Result<Self, redb::Error> {
+        log.insert(self.next, entry)?;
+        Ok(Self { next: self.next + 1, bytes: self.bytes + entry.len() })
     }
 }
-
-/// How many windows a transaction has, and how much of the log they would take.
-#[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Size {
-    number: usize,
-    bytes: usize,
-}
-
-impl Size {
-    /// With one more, of so many bytes.
-    pub(super) fn and(self, bytes: usize) -> Self {
-        Self { number: self.number + 1, bytes: self.bytes + 8 + bytes }
-    }
-
-    pub(super) fn is_none(self) -> bool {
-        self.number == 0
-    }
-}
-
-/// The windows of one transaction.
-#[derive(Default)]
-pub(super) struct Entry(Vec<u8>);
-
-impl Entry {
-    /// A key comes once.
-    pub(super) fn push(&mut self, key: &[u8], value: Option<&[u8]>) -> Result<(), redb::Error> {
-        let length = |bytes: &[u8]| u32::try_from(bytes.len()).ok().filter(|length| *length != REMOVED);
-        let lengths = length(key).zip(value.map_or(Some(REMOVED), length));
-        let (key_length, value_length) = lengths.ok_or(redb::Error::ValueTooLarge(key.len()))?;
-        self.0.extend_from_slice(&key_length.to_be_bytes());
-        self.0.extend_from_slice(&value_length.to_be_bytes());
-        self.0.extend_from_slice(key);
-        self.0.extend_from_slice(value.unwrap_or_default());
-        Ok(())
-    }
-}
-
-/// A key, and its value; none where it is removed.
-type Change<'a> = (&'a [u8], Option<&'a [u8]>);
-
-/// What the log says of records: each once, by its key; none where it was removed.
-type Changes<'a> = BTreeMap<&'a [u8], Option<&'a [u8]>>;
 
 /// The entries of a log, in order.
 struct Logged(Vec<Vec<u8>>);
@@ -133,12 +87,7 @@ impl Logged {
 
     fn changes(&self) -> Result<Changes<'_>, redb::Error> {
         let mut changes = Changes::new();
-        for entry in &self.0 {
-            let mut rest = entry.as_slice();
-            while let Some((key, value)) = next(&mut rest)? {
-                changes.insert(key, value);
-            }
-        }
+        self.0.iter().try_for_each(|entry| read(entry, &mut changes))?;
         Ok(changes)
     }
 }
@@ -148,11 +97,14 @@ pub(super) fn get(transaction: &ReadTransaction, table: Table, key: &[u8]) -> Re
     if takes(table) {
         for entry in transaction.open_table(LOG)?.iter()?.rev() {
             let (_, entry) = entry?;
-            let mut rest = entry.value();
+            let (mut rest, mut found) = (entry.value(), None);
             while let Some((logged, value)) = next(&mut rest)? {
                 if logged == key {
-                    return Ok(value.map(<[u8]>::to_vec));
+                    found = Some(value.map(<[u8]>::to_vec));
                 }
+            }
+            if let Some(found) = found {
+                return Ok(found);
             }
         }
     }
@@ -192,27 +144,4 @@ pub(super) fn fold(
     transaction.delete_table(LOG)?;
     transaction.open_table(LOG)?;
     Ok(())
-}
-
-fn next<'a>(rest: &mut &'a [u8]) -> Result<Option<Change<'a>>, redb::Error> {
-    if rest.is_empty() {
-        return Ok(None);
-    }
-    take(rest).map(Some).ok_or_else(|| redb::Error::Corrupted("an entry of its log is cut short".to_owned()))
-}
-
-fn take<'a>(rest: &mut &'a [u8]) -> Option<Change<'a>> {
-    let (key_length, after) = rest.split_first_chunk()?;
-    let (value_length, after) = after.split_first_chunk()?;
-    let (key, after) = after.split_at_checked(usize::try_from(u32::from_be_bytes(*key_length)).ok()?)?;
-    let value_length = u32::from_be_bytes(*value_length);
-    let (value, after) = match value_length {
-        REMOVED => (None, after),
-        length => {
-            let (value, after) = after.split_at_checked(usize::try_from(length).ok()?)?;
-            (Some(value), after)
-        }
-    };
-    *rest = after;
-    Some((key, value))
 }

@@ -120,8 +120,9 @@ fn scattered_windows_wait_in_the_log_and_count_more_than_what_is_in_their_places
     let mut tables = subject.open();
     let first = [1, 70, 140, 210, 280].map(|window| (window, Some(b"second".to_vec())));
     subject.store(&mut tables, &first);
-    // A removal, one that comes again, one in no place yet, and one change where the log is not empty.
-    subject.store(&mut tables, &[(70, None), (140, Some(b"third".to_vec())), (9_999, Some(b"new".to_vec()))]);
+    // A removal, one that comes again (twice), one in no place yet, and one change where the log is not empty.
+    let third = |window| (window, Some(b"third".to_vec()));
+    subject.store(&mut tables, &[(140, None), (70, None), third(140), (9_999, Some(b"new".to_vec()))]);
     subject.store(&mut tables, &[(210, None)]);
     subject.store(&mut tables, &[(210, Some(b"again".to_vec()))]);
     tables = subject.check(tables);

@@ -29,6 +29,7 @@ mod seal_tests;
 mod tables;
 #[cfg(test)]
 mod tests;
+mod windows;
 mod writer;
 
 use std::path::{Path, PathBuf};

@@ -3,11 +3,12 @@
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
-use securemqtt_core::record::Table;
+use securemqtt_core::record::{Change, Table};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-use super::{Batch, Cursor, Ticket};
+use super::windows::Windows;
+use super::{Batch, Cursor, Ticket, log};
 
 /// The bytes of a record: secrets, perhaps.
 pub(super) type Value = Zeroizing<Vec<u8>>;
@@ -21,6 +22,8 @@ pub(super) type Found = Result<Option<Value>, String>;
 #[derive(Default)]
 pub(super) struct Pending {
     changes: BTreeMap<Place, Option<Value>>,
+    /// Of these every change is kept.
+    pub(super) windows: Windows,
     pub(super) cursor: Option<Cursor>,
     pub(super) clean: Option<bool>,
 }
@@ -28,19 +31,28 @@ pub(super) struct Pending {
 impl Pending {
     pub(super) fn add(&mut self, batch: Batch) {
         let Batch { changes, cursor, clean } = batch;
-        self.changes.extend(changes.into_iter().map(|change| ((change.table, change.key), change.value)));
+        for Change { table, key, value } in changes {
+            if log::takes(table) {
+                self.windows.push([&[table as u8], &key], value.as_deref().map(Vec::as_slice));
+            } else {
+                self.changes.insert((table, key), value);
+            }
+        }
         self.cursor = cursor.or(self.cursor.take());
         self.clean = clean.or(self.clean);
     }
 
+    /// All but the windows.
     pub(super) fn changes(&self) -> impl Iterator<Item = (&Place, Option<&Value>)> {
         self.changes.iter().map(|(place, value)| (place, value.as_ref()))
     }
 
     /// Answers a read of what is changed here; gives any other back.
     pub(super) fn answer(&self, fetch: Fetch) -> Option<Fetch> {
-        let Some(value) = self.changes.get(&fetch.place) else { return Some(fetch) };
-        fetch.answer(Ok(value.clone()));
+        let (table, key) = &fetch.place;
+        let window = self.windows.last(*table, key).map(|(_, value)| value.map(|bytes| Value::new(bytes.to_vec())));
+        let Some(value) = window.or_else(|| self.changes.get(&fetch.place).cloned()) else { return Some(fetch) };
+        fetch.answer(Ok(value));
         None
     }
 }

@@ -8,8 +8,9 @@ use securemqtt_core::record::{Record, Table};
 use zeroize::Zeroizing;
 
 use super::file::{self, Trouble, guarded};
-use super::log::{self, Entry, Extent, LOG, Size};
+use super::log::{self, Extent, LOG};
 use super::queue::{Pending, Place, Value};
+use super::windows::Windows;
 use super::{Cursor, Loaded, StateError, StateKey, migrate, seal};
 
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -76,29 +77,52 @@ impl Tables {
     /// Puts records into their places, or into the log; tells what is in that now.
     fn put(&self, transaction: &WriteTransaction, batch: &Pending) -> Result<Extent, redb::Error> {
         let mut records = transaction.open_table(RECORDS)?;
-        let windows = batch.changes().filter(|((table, _), _)| log::takes(*table));
-        let windows = windows.fold(Size::default(), |size, ((_, key), value)| {
-            size.and(key.len() + value.map_or(0, |value| value.len()))
-        });
-        let (mut extent, ends) = (self.log, batch.clean == Some(true));
+        let (windows, mut extent, ends) = (&batch.windows, self.log, batch.clean == Some(true));
         let logged = !ends && extent.suits(windows, records.len()?);
-        let stays = !ends && (windows.is_none() || logged && extent.has_room(windows));
+        let stays = !ends && (windows.number() == 0 || logged && extent.has_room(windows));
         // Before a window is put in a place that the log has something for.
         if !stays && !extent.is_empty() {
             log::fold(transaction, &mut records)?;
             extent = Extent::default();
         }
-        let mut entry = Entry::default();
-        for ((table, key), value) in batch.changes() {
-            let key = record_key(*table, key);
-            let stored = value.map(|value| self.stored(&key, value)).transpose()?;
-            match stored {
-                stored if logged && log::takes(*table) => entry.push(&key, stored.as_deref())?,
-                Some(stored) => drop(records.insert(key.as_slice(), stored.as_ref())?),
-                None => drop(records.remove(key.as_slice())?),
-            }
+        let changes =
+            batch.changes().map(|((table, key), value)| (record_key(*table, key), value.map(|value| &***value)));
+        for (key, value) in changes {
+            self.put_in_place(&mut records, &key, value)?;
         }
-        if logged { extent.append(&mut transaction.open_table(LOG)?, &entry) } else { Ok(extent) }
+        if logged {
+            return extent.append(&mut transaction.open_table(LOG)?, &self.entry(windows)?);
+        }
+        for (key, value) in windows.changes()? {
+            self.put_in_place(&mut records, key, value)?;
+        }
+        Ok(extent)
+    }
+
+    fn put_in_place(
+        &self,
+        records: &mut redb::Table<'_, &[u8], &[u8]>,
+        key: &[u8],
+        value: Option<&[u8]>,
+    ) -> Result<(), redb::Error> {
+        match value {
+            Some(value) => drop(records.insert(key, self.stored(key, value)?.as_ref())?),
+            None => drop(records.remove(key)?),
+        }
+        Ok(())
+    }
+
+    /// Windows as the log has them: sealed for their places, where the state is sealed.
+    fn entry<'a>(&self, windows: &'a Windows) -> Result<Cow<'a, [u8]>, redb::Error> {
+        if self.key.is_none() {
+            return Ok(Cow::Borrowed(windows.bytes()));
+        }
+        let mut sealed = Windows::default();
+        for (key, value) in windows.changes()? {
+            let value = value.map(|value| self.stored(key, value)).transpose()?;
+            sealed.push([key, &[]], value.as_deref());
+        }
+        Ok(Cow::Owned(sealed.bytes().to_vec()))
     }
 
     /// One record.
@@ -141,7 +165,7 @@ impl Tables {
     }
 
     /// The bytes that are stored for a value.
-    fn stored<'a>(&self, key: &[u8], value: &'a Value) -> Result<Cow<'a, [u8]>, redb::Error> {
+    fn stored<'a>(&self, key: &[u8], value: &'a [u8]) -> Result<Cow<'a, [u8]>, redb::Error> {
         match self.key.as_ref().filter(|_| seal::applies_to(key)) {
             Some(seal) => Ok(Cow::Owned(seal::seal(seal, key, value)?)),
             None => Ok(Cow::Borrowed(value)),

@@ -53,14 +53,18 @@ async fn what_was_stored_is_there_again() {
 #[test]
 fn of_several_changes_to_a_record_only_the_last_is_kept() {
     let mut pending = Pending::default();
+    let change = |key: &[u8; 1], value: Option<&[u8]>| Change {
+        table: Table::Peer,
+        key: key.to_vec(),
+        value: value.map(|value| value.to_vec().into()),
+    };
     for (key, value) in [(b"a", &b"1"[..]), (b"b", b"2"), (b"a", b"3")] {
-        pending.add(put(key, value));
+        pending.add(Batch { changes: vec![change(key, Some(value))], ..Batch::default() });
     }
     let changes: Vec<_> =
         pending.changes().map(|((_, key), value)| (key.as_slice(), value.unwrap().as_slice())).collect();
     assert_eq!(changes, [(&b"a"[..], &b"3"[..]), (&b"b"[..], &b"2"[..])]);
-    let change = Change { table: Table::Topic, key: b"a".to_vec(), value: None };
-    pending.add(Batch { changes: vec![change], ..Batch::default() });
+    pending.add(Batch { changes: vec![change(b"a", None)], ..Batch::default() });
     assert_eq!(
         pending.changes().map(|(_, value)| value.is_some()).collect::<Vec<_>>(),
         [false, true],
