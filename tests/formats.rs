@@ -38,6 +38,8 @@ fn every_input_reaches_the_other_side_as_it_is() {
     assert_eq!(read_all(&broker, with(&["-f", jsonl.to_str().unwrap()]), (3, &subscriber)), lines);
     let input = with(&["-l"]).input(&lines.join("\n"));
     assert_eq!(read_all(&broker, input, (3, &subscriber)), lines);
+    let input = with(&["-l"]).input_file(&jsonl);
+    assert_eq!(read_all(&broker, input, (3, &subscriber)), lines);
     let raw = with(&["-l", "--raw"]).input("not json\n");
     assert_eq!(read_all(&broker, raw, (1, &subscriber)), ["not json"]);
 

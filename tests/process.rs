@@ -49,6 +49,7 @@ impl Home {
 enum Input {
     Nothing,
     Text(String),
+    File(PathBuf),
     Open,
 }
 
@@ -124,6 +125,12 @@ impl Program {
         self
     }
 
+    /// Stdin is a file, not a pipe.
+    pub(crate) fn input_file(mut self, path: &Path) -> Self {
+        self.input = Input::File(path.to_owned());
+        self
+    }
+
     /// Stdin stays open for [`Running::type_line`].
     pub(crate) fn open_input(mut self) -> Self {
         self.input = Input::Open;
@@ -168,8 +175,9 @@ impl Program {
             .env("TERM", "dumb")
             .envs(self.environment)
             .current_dir(self.home.path())
-            .stdin(match self.input {
+            .stdin(match &self.input {
                 Input::Nothing => Stdio::null(),
+                Input::File(path) => fs::File::open(path).unwrap().into(),
                 Input::Text(_) | Input::Open => Stdio::piped(),
             })
             .stdout(Stdio::piped())

@@ -36,11 +36,12 @@ impl Direct {
     )]
     fn of(input: OwnedFd, raw: bool, count: Option<u64>) -> io::Result<Self> {
         let mut from = BufReader::with_capacity(BUFFER, WithoutWait(input.try_clone()?));
+        // First, for nothing may be read of what the thread is to read: nobody is told when a file is ready.
+        let ready = AsyncFd::with_interest(input, Interest::READABLE)?;
         match from.fill_buf() {
             Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
             _ => {}
         }
-        let ready = AsyncFd::with_interest(input, Interest::READABLE)?;
         Ok(Self { ready, lines: LineSource::new("stdin", from, raw), wanted: count, is_over: false })
     }
 
@@ -197,9 +198,15 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_file_is_left_to_the_thread() {
-        let file = tempfile::NamedTempFile::new().unwrap();
-        std::fs::write(file.path(), "1\n").unwrap();
-        assert!(Direct::of(File::open(file.path()).unwrap().into(), false, None).is_err());
+    async fn a_file_is_left_to_the_thread_with_all_that_is_in_it() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("readings");
+        std::fs::write(&path, "1\n2\n").unwrap();
+        let mut file = File::open(path).unwrap();
+        // It has the same place in the file.
+        assert!(Direct::of(file.try_clone().unwrap().into(), false, None).is_err());
+        let mut rest = String::new();
+        file.read_to_string(&mut rest).unwrap();
+        assert_eq!(rest, "1\n2\n");
     }
 }

@@ -122,7 +122,7 @@ impl Tables {
             let value = value.map(|value| self.stored(key, value)).transpose()?;
             sealed.push([key, &[]], value.as_deref());
         }
-        Ok(Cow::Owned(sealed.bytes().to_vec()))
+        Ok(Cow::Owned(sealed.into_bytes()))
     }
 
     /// One record.

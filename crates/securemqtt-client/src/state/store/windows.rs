@@ -31,7 +31,9 @@ impl Windows {
         let length = |bytes: usize| u32::try_from(bytes).ok().filter(|length| *length != REMOVED).expect("below 4 GiB");
         self.bytes.extend_from_slice(&length(key[0].len() + key[1].len()).to_be_bytes());
         self.bytes.extend_from_slice(&value.map_or(REMOVED, |value| length(value.len())).to_be_bytes());
-        self.bytes.extend(key.into_iter().flatten());
+        for part in key {
+            self.bytes.extend_from_slice(part);
+        }
         self.bytes.extend_from_slice(value.unwrap_or_default());
         self.number += 1;
     }
@@ -44,6 +46,11 @@ impl Windows {
     /// As an entry of the log has them.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
+    }
+
+    /// See [`Windows::bytes`].
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.bytes
     }
 
     /// The last of each.
