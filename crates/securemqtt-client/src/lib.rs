@@ -5,7 +5,7 @@ mod clock;
 pub mod control;
 mod error;
 #[cfg(target_os = "linux")]
-mod fd;
+pub mod fd;
 pub mod mqtt;
 mod notice;
 mod parked;

@@ -9,7 +9,7 @@ use std::os::fd::{AsFd as _, OwnedFd};
 
 use rustix::io::{ReadWriteFlags, preadv2};
 use securemqtt_cli::exit::Outcome;
-use tokio::io::Interest;
+use securemqtt_client::fd::readable;
 use tokio::io::unix::AsyncFd;
 
 use super::{BUFFER, Item, LineSource};
@@ -30,14 +30,10 @@ impl Direct {
         Self::of(io::stdin().as_fd().try_clone_to_owned().ok()?, raw, count).ok()
     }
 
-    #[allow(
-        deprecated,
-        reason = "its successor is unsafe, for types that lie about their descriptor: OwnedFd does not"
-    )]
     fn of(input: OwnedFd, raw: bool, count: Option<u64>) -> io::Result<Self> {
         let mut from = BufReader::with_capacity(BUFFER, WithoutWait(input.try_clone()?));
         // First, for nothing may be read of what the thread is to read: nobody is told when a file is ready.
-        let ready = AsyncFd::with_interest(input, Interest::READABLE)?;
+        let ready = readable(input)?;
         match from.fill_buf() {
             Err(error) if error.kind() != ErrorKind::WouldBlock => return Err(error),
             _ => {}

@@ -12,7 +12,7 @@ use nix::unistd::Pid;
 
 use super::Meter;
 use crate::outcome::Outcome;
-use crate::roles::{Readings, now_ns, published_ns};
+use crate::roles::{Readings, now_ns, published_ns, wait_for};
 
 /// Bytes handed over at once: what a pipe holds.
 const CHUNK: usize = 64 << 10;
@@ -43,7 +43,7 @@ impl Lines {
     /// # Errors
     /// If the program has ended.
     pub(crate) fn line(&mut self, line: &str) -> Outcome<()> {
-        Ok(self.stdin.write_all(format!("{line}\n").as_bytes())?)
+        Ok(self.stdin.write_all(&as_line(line.as_bytes()))?)
     }
 
     /// Hands over so many lines of `size` bytes; as fast as the program takes them.
@@ -63,9 +63,7 @@ impl Lines {
         let mut due = start;
         while due < start + time {
             thread::sleep(due.saturating_duration_since(Instant::now()));
-            let mut line = readings.next(Some(now_ns())).to_vec();
-            line.push(b'\n');
-            self.stdin.write_all(&line)?;
+            self.stdin.write_all(&as_line(readings.next(Some(now_ns()))))?;
             due += interval;
         }
         Ok(readings.count() - before)
@@ -89,9 +87,11 @@ impl Lines {
 }
 
 fn reading_line(size: usize) -> Vec<u8> {
-    let mut line = Readings::new(size).next(None).to_vec();
-    line.push(b'\n');
-    line
+    as_line(Readings::new(size).next(None))
+}
+
+fn as_line(reading: &[u8]) -> Vec<u8> {
+    [reading, b"\n"].concat()
 }
 
 impl Drop for Lines {
@@ -174,17 +174,10 @@ impl Printed {
         (self.lines().0 > 0).then(|| self.count.first_ns.load(Ordering::Relaxed))
     }
 
-    /// Waits until so many ages were noted, or no line comes for `patience`; takes them.
+    /// Waits until so many ages were noted, or no more come for `patience`; takes them.
     pub(crate) fn ages_ns(&self, count: u64, patience: Duration) -> Vec<u64> {
         let noted = || self.count.ages_ns.lock().unwrap_or_else(PoisonError::into_inner);
-        let (mut seen, mut since) = (noted().len(), Instant::now());
-        while u64::try_from(seen).is_ok_and(|seen| seen < count) && since.elapsed() < patience {
-            thread::sleep(Duration::from_millis(2));
-            let now = noted().len();
-            if now > seen {
-                (seen, since) = (now, Instant::now());
-            }
-        }
+        wait_for(|| u64::try_from(noted().len()).unwrap_or(u64::MAX), count, patience);
         std::mem::take(&mut *noted())
     }
 
@@ -206,17 +199,8 @@ impl Printed {
 
     /// Waits until there were so many lines, or none for `patience`.
     pub(crate) fn wait_for(&self, lines: u64, patience: Duration) -> (u64, u64) {
-        let (mut seen, mut since) = (self.lines().0, Instant::now());
-        loop {
-            let now = self.lines();
-            if now.0 >= lines || since.elapsed() > patience {
-                return now;
-            }
-            if now.0 > seen {
-                (seen, since) = (now.0, Instant::now());
-            }
-            thread::sleep(Duration::from_millis(2));
-        }
+        wait_for(|| self.lines().0, lines, patience);
+        self.lines()
     }
 }
 

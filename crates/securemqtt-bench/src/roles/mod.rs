@@ -10,6 +10,7 @@ mod subscriber;
 mod tally;
 
 pub(crate) use reading::{Readings, now_ns, number, published_ns};
+pub(crate) use tally::wait_for;
 
 use tokio::runtime::Builder;
 

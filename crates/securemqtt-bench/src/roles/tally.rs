@@ -73,7 +73,7 @@ impl Tally {
     }
 
     fn delivered(&self, expected: u64) -> Said {
-        let readings = wait_for(&self.readings, expected);
+        let readings = wait_for(|| self.readings.load(Ordering::Acquire), expected, STALLED);
         Said::Delivered {
             readings,
             last_ns: self.last_ns.load(Ordering::Relaxed),
@@ -83,17 +83,17 @@ impl Tally {
     }
 
     fn has_keys(&self, expected: u64) -> Said {
-        let peers = wait_for(&self.keyed, expected);
+        let peers = wait_for(|| self.keyed.load(Ordering::Acquire), expected, STALLED);
         Said::Keyed { peers, last_ns: self.keyed_ns.load(Ordering::Relaxed) }
     }
 }
 
-/// Waits for a count, or until it has stood still for long.
-fn wait_for(count: &AtomicU64, expected: u64) -> u64 {
-    let (mut seen, mut since) = (count.load(Ordering::Acquire), Instant::now());
+/// Waits for a count, or until it has stood still for longer than `patience`; what it is then.
+pub(crate) fn wait_for(count: impl Fn() -> u64, expected: u64, patience: Duration) -> u64 {
+    let (mut seen, mut since) = (count(), Instant::now());
     loop {
-        let now = count.load(Ordering::Acquire);
-        if now >= expected || since.elapsed() > STALLED {
+        let now = count();
+        if now >= expected || since.elapsed() > patience {
             return now;
         }
         if now > seen {

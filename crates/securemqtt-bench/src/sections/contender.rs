@@ -31,6 +31,13 @@ pub(super) enum Kind {
     Python,
 }
 
+impl Kind {
+    /// Whether it is programs: lines go into the one's pipe and come out of the other's.
+    pub(super) fn has_pipes(self) -> bool {
+        matches!(self, Self::Mosquitto | Self::Programs)
+    }
+}
+
 /// A row.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Contender {
@@ -87,9 +94,10 @@ impl Contender {
     pub(super) fn run(&self, bench: &Bench, shape: Shape) -> Outcome<Sample> {
         let broker = bench.broker()?;
         let directory = bench.directory()?;
-        match self.kind {
-            Kind::Plain | Kind::Ours | Kind::Python => self.run_roles(bench, &broker, directory.path(), shape),
-            Kind::Mosquitto | Kind::Programs => self.run_programs(bench, &broker, directory.path(), shape),
+        if self.kind.has_pipes() {
+            self.run_programs(bench, &broker, directory.path(), shape)
+        } else {
+            self.run_roles(bench, &broker, directory.path(), shape)
         }
     }
 

@@ -112,7 +112,7 @@ impl Course {
 impl Crew {
     fn start(row: &Contender, bench: &Bench, shape: Shape) -> Outcome<Self> {
         let (broker, directory) = (bench.broker()?, bench.directory()?);
-        let mut pair = if matches!(row.kind, Kind::Mosquitto | Kind::Programs) {
+        let mut pair = if row.kind.has_pipes() {
             let mut programs = row.start_programs(bench, &broker, directory.path(), true)?;
             run::probe(&mut programs.0, &programs.1)?;
             Pair::Programs { programs, readings: Readings::new(shape.size) }
@@ -165,7 +165,7 @@ fn draw(bench: &Bench, courses: Vec<Course>, section: &mut Section) {
         Line { name: course.row.name.to_owned(), points: plot::distribution(&course.ages_ns, 1e3) }
     };
     // Pipes are no part of the others.
-    let clients = courses.into_iter().filter(|course| !matches!(course.row.kind, Kind::Mosquitto | Kind::Programs));
+    let clients = courses.into_iter().filter(|course| !course.row.kind.has_pipes());
     let lines: Vec<Line> = clients.map(line).collect();
     let labels = Labels {
         title: "Latency at 1,000 readings a second",

@@ -15,7 +15,7 @@ use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use securemqtt_core::record::Table;
 
 use super::tables::RECORDS;
-use super::windows::{Changes, Windows, next, read};
+use super::windows::{Changes, Windows, last, read};
 
 /// Entries, by the order in which they were stored.
 pub(super) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
@@ -97,14 +97,8 @@ pub(super) fn get(transaction: &ReadTransaction, table: Table, key: &[u8]) -> Re
     if takes(table) {
         for entry in transaction.open_table(LOG)?.iter()?.rev() {
             let (_, entry) = entry?;
-            let (mut rest, mut found) = (entry.value(), None);
-            while let Some((logged, value)) = next(&mut rest)? {
-                if logged == key {
-                    found = Some(value.map(<[u8]>::to_vec));
-                }
-            }
-            if let Some(found) = found {
-                return Ok(found);
+            if let Some((_, value)) = last(entry.value(), key)? {
+                return Ok(value.map(<[u8]>::to_vec));
             }
         }
     }
@@ -136,12 +130,22 @@ pub(super) fn fold(
 ) -> Result<(), redb::Error> {
     let logged = Logged::read(&transaction.open_table(LOG)?)?;
     for (key, value) in logged.changes()? {
-        match value {
-            Some(value) => drop(records.insert(key, value)?),
-            None => drop(records.remove(key)?),
-        }
+        place(records, key, value)?;
     }
     transaction.delete_table(LOG)?;
     transaction.open_table(LOG)?;
+    Ok(())
+}
+
+/// Puts a record into its place, or removes it.
+pub(super) fn place(
+    records: &mut redb::Table<'_, &[u8], &[u8]>,
+    key: &[u8],
+    value: Option<&[u8]>,
+) -> Result<(), redb::Error> {
+    match value {
+        Some(value) => drop(records.insert(key, value)?),
+        None => drop(records.remove(key)?),
+    }
     Ok(())
 }

@@ -7,7 +7,8 @@ use securemqtt_core::record::{Change, Table};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-use super::windows::Windows;
+use super::tables::record_key;
+use super::windows::{self, Windows};
 use super::{Batch, Cursor, Ticket, log};
 
 /// The bytes of a record: secrets, perhaps.
@@ -50,8 +51,14 @@ impl Pending {
     /// Answers a read of what is changed here; gives any other back.
     pub(super) fn answer(&self, fetch: Fetch) -> Option<Fetch> {
         let (table, key) = &fetch.place;
-        let window = self.windows.last(*table, key).map(|(_, value)| value.map(|bytes| Value::new(bytes.to_vec())));
-        let Some(value) = window.or_else(|| self.changes.get(&fetch.place).cloned()) else { return Some(fetch) };
+        let value = if log::takes(*table) {
+            // They are ours: whole.
+            let window = windows::last(self.windows.bytes(), &record_key(*table, key)).ok().flatten();
+            window.map(|(_, value)| value.map(|bytes| Value::new(bytes.to_vec())))
+        } else {
+            self.changes.get(&fetch.place).cloned()
+        };
+        let Some(value) = value else { return Some(fetch) };
         fetch.answer(Ok(value));
         None
     }

@@ -105,11 +105,8 @@ impl Tables {
         key: &[u8],
         value: Option<&[u8]>,
     ) -> Result<(), redb::Error> {
-        match value {
-            Some(value) => drop(records.insert(key, self.stored(key, value)?.as_ref())?),
-            None => drop(records.remove(key)?),
-        }
-        Ok(())
+        let stored = value.map(|value| self.stored(key, value)).transpose()?;
+        log::place(records, key, stored.as_deref())
     }
 
     /// Windows as the log has them: sealed for their places, where the state is sealed.
@@ -203,7 +200,8 @@ pub(super) fn meta(database: &Database, name: &str) -> Result<Option<Vec<u8>>, r
     Ok(value.map(|value| value.value().to_vec()))
 }
 
-fn record_key(table: Table, key: &[u8]) -> Vec<u8> {
+/// A record's key in the database.
+pub(super) fn record_key(table: Table, key: &[u8]) -> Vec<u8> {
     [&[table as u8], key].concat()
 }
 

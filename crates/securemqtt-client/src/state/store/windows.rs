@@ -10,8 +10,6 @@
 
 use std::collections::BTreeMap;
 
-use securemqtt_core::record::Table;
-
 const REMOVED: u32 = u32::MAX;
 
 /// Windows, and removals of windows. There is no secret in them.
@@ -59,17 +57,17 @@ impl Windows {
         read(&self.bytes, &mut changes)?;
         Ok(changes)
     }
+}
 
-    /// The last change of one record, if there is any.
-    pub(super) fn last(&self, table: Table, key: &[u8]) -> Option<Change<'_>> {
-        let (mut rest, mut found) = (self.bytes.as_slice(), None);
-        while let Ok(Some((place, value))) = next(&mut rest) {
-            if place.split_first() == Some((&(table as u8), key)) {
-                found = Some((place, value));
-            }
+/// The last change of one record in an entry, if there is any.
+pub(super) fn last<'a>(entry: &'a [u8], key: &[u8]) -> Result<Option<Change<'a>>, redb::Error> {
+    let (mut rest, mut found) = (entry, None);
+    while let Some(change) = next(&mut rest)? {
+        if change.0 == key {
+            found = Some(change);
         }
-        found
     }
+    Ok(found)
 }
 
 /// Adds what an entry says to what those before it have said.
@@ -85,7 +83,7 @@ pub(super) fn read<'a>(entry: &'a [u8], changes: &mut Changes<'a>) -> Result<(),
 pub(super) type Change<'a> = (&'a [u8], Option<&'a [u8]>);
 
 /// The next change of an entry.
-pub(super) fn next<'a>(rest: &mut &'a [u8]) -> Result<Option<Change<'a>>, redb::Error> {
+fn next<'a>(rest: &mut &'a [u8]) -> Result<Option<Change<'a>>, redb::Error> {
     if rest.is_empty() {
         return Ok(None);
     }
@@ -111,6 +109,8 @@ fn take<'a>(rest: &mut &'a [u8]) -> Option<Change<'a>> {
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
+    use securemqtt_core::record::Table;
+
     use super::*;
 
     const TOPIC: &[u8] = &[Table::Topic as u8];
@@ -128,10 +128,11 @@ mod tests {
         let (a, b, c) = (place(b"a"), place(b"b"), place(b"c"));
         let want = [(&a[..], Some(&b"23"[..])), (&b, Some(b"")), (&c, None)];
         assert_eq!(windows.changes().unwrap().into_iter().collect::<Vec<_>>(), want);
-        assert_eq!(windows.last(Table::Topic, b"a"), Some((&a[..], Some(&b"23"[..]))));
-        assert_eq!(windows.last(Table::Topic, b"c"), Some((&c[..], None)));
-        assert_eq!(windows.last(Table::Topic, b"d"), None);
-        assert_eq!(windows.last(Table::Run, b"a"), None, "another table's");
+        let last = |key: &[u8]| last(windows.bytes(), key).unwrap();
+        assert_eq!(last(&a), Some((&a[..], Some(&b"23"[..]))));
+        assert_eq!(last(&c), Some((&c[..], None)));
+        assert_eq!(last(&place(b"d")), None);
+        assert_eq!(last(&[&[Table::Run as u8], &b"a"[..]].concat()), None, "another table's");
     }
 
     #[test]
