@@ -7,8 +7,15 @@ use std::process::Command;
 use crate::table::Table;
 use crate::tools::Tools;
 
-/// Whose cryptography ours was built with: that of this program, and of the programs that it builds.
-pub(crate) const BACKEND: &str = if cfg!(feature = "aws-lc-rs") { "AWS-LC" } else { "RustCrypto" };
+/// The features that choose the cryptography of ours, and whose it is: that of this program, and of the programs that it builds.
+pub(crate) const FEATURES: &str = BACKENDS.0;
+pub(crate) const BACKEND: &str = BACKENDS.1;
+const BACKENDS: (&str, &str) = match (cfg!(feature = "aws-lc-rs"), cfg!(feature = "ring")) {
+    (false, false) => ("", "RustCrypto"),
+    (true, false) => ("aws-lc-rs", "AWS-LC"),
+    (false, true) => ("ring", "RustCrypto, frames by ring"),
+    (true, true) => ("aws-lc-rs,ring", "AWS-LC, frames by ring"),
+};
 
 /// Ours, as rows of the cryptography name it.
 pub(crate) fn ours() -> String {

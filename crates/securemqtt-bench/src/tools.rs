@@ -6,6 +6,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
+use crate::machine::FEATURES;
 use crate::outcome::Outcome;
 
 /// What there is.
@@ -117,9 +118,7 @@ fn build(directory: &Path) -> Outcome<()> {
     let target = directory.parent().map_or_else(OsString::new, |target| target.as_os_str().to_owned());
     let mut command = Command::new(cargo);
     command.args(["build", "--quiet", "--package", "securemqtt", "--bins", "--profile", profile]);
-    // The cryptography of the clients here.
-    command.args(if cfg!(feature = "aws-lc-rs") { &["--features", "aws-lc-rs"][..] } else { &[] });
-    command.arg("--target-dir").arg(target).current_dir(workspace).stdin(Stdio::null());
+    command.args(["--features", FEATURES]).arg("--target-dir").arg(target).current_dir(workspace).stdin(Stdio::null());
     if command.status()?.success() { Ok(()) } else { Err("cargo could not build them".into()) }
 }
 

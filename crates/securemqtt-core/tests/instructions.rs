@@ -6,7 +6,7 @@
 //! how long a reading is, either. The leaf (the SHA-256 of a frame that a tick's digest needs) is counted apart: it is the price of the
 //! ledger, not of ours.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::print_stderr, reason = "tests")]
-#![cfg(all(target_os = "linux", target_arch = "x86_64", not(feature = "aws-lc-rs")))]
+#![cfg(all(target_os = "linux", target_arch = "x86_64", not(any(feature = "aws-lc-rs", feature = "ring"))))]
 
 mod cost;
 

@@ -2,7 +2,6 @@
 //!
 //! Keys are made and encoded by p256 all the same, and signatures made: theirs are deterministic (RFC 6979), AWS-LC's are not.
 
-use aws_lc_rs::aead::{AES_128_GCM, Aad, LessSafeKey, Nonce, UnboundKey};
 use aws_lc_rs::agreement::{ECDH_P256, PrivateKey, UnparsedPublicKey, agree};
 use aws_lc_rs::hkdf::{HKDF_SHA256, KeyType, Prk};
 use aws_lc_rs::signature::{ECDSA_P256_SHA256_FIXED, ParsedPublicKey};
@@ -11,7 +10,7 @@ use p256::elliptic_curve::sec1::ToSec1Point as _;
 use p256::{PublicKey, SecretKey};
 use zeroize::Zeroizing;
 
-use super::{NotAuthentic, SIGNATURE_LEN, TAG_LEN, TooLong};
+use super::{NotAuthentic, SIGNATURE_LEN, TooLong};
 
 pub(super) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     // One part, as a frame's leaf has, needs no context on the heap.
@@ -83,33 +82,6 @@ impl Verifier {
 
     pub(super) fn verify(&self, message: &[u8], signature: &[u8; SIGNATURE_LEN]) -> Result<(), NotAuthentic> {
         self.0.verify_sig(message, signature).map_err(|_| NotAuthentic)
-    }
-}
-
-/// AES-128-GCM with its key schedule. AWS-LC wipes what it frees.
-pub(super) struct Cipher(LessSafeKey);
-
-impl Cipher {
-    #[expect(clippy::expect_used, reason = "the length is in the type")]
-    pub(super) fn new(key: &[u8; 16]) -> Self {
-        Self(LessSafeKey::new(UnboundKey::new(&AES_128_GCM, key).expect("16 bytes")))
-    }
-
-    pub(super) fn encrypt(&self, nonce: [u8; 12], aad: &[u8], text: &mut [u8]) -> Result<[u8; TAG_LEN], NotAuthentic> {
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        let tag = self.0.seal_in_place_separate_tag(nonce, Aad::from(aad), text).map_err(|_| NotAuthentic)?;
-        Ok(bytes(tag.as_ref()))
-    }
-
-    pub(super) fn decrypt(
-        &self,
-        nonce: [u8; 12],
-        aad: &[u8],
-        text: &mut [u8],
-        tag: &[u8; TAG_LEN],
-    ) -> Result<(), NotAuthentic> {
-        let nonce = Nonce::assume_unique_for_key(nonce);
-        self.0.open_in_place_separate_tag(nonce, Aad::from(aad), tag, text).map(drop).map_err(|_| NotAuthentic)
     }
 }
 

@@ -1,18 +1,14 @@
 //! The primitives by RustCrypto: the default.
 
-use aes_gcm::AesGcm;
-use aes_gcm::aead::consts::U12;
-use aes_gcm::aead::{AeadInOut, KeyInit};
-use aes_gcm::aes::Aes128Enc;
 use hkdf::Hkdf;
-use hmac::{Hmac, Mac};
+use hmac::{Hmac, KeyInit as _, Mac as _};
 use p256::ecdsa::signature::Verifier as _;
 use p256::ecdsa::{Signature, VerifyingKey};
 use p256::{PublicKey, SecretKey};
 use sha2::{Digest, Sha256};
 use zeroize::{Zeroize, Zeroizing};
 
-use super::{NotAuthentic, SIGNATURE_LEN, TAG_LEN, TooLong};
+use super::{NotAuthentic, SIGNATURE_LEN, TooLong};
 
 pub(super) fn sha256(parts: &[&[u8]]) -> [u8; 32] {
     let mut hash = Sha256::new();
@@ -64,33 +60,5 @@ impl Verifier {
     pub(super) fn verify(&self, message: &[u8], signature: &[u8; SIGNATURE_LEN]) -> Result<(), NotAuthentic> {
         let signature = Signature::from_slice(signature).map_err(|_| NotAuthentic)?;
         self.0.verify(message, &signature).map_err(|_| NotAuthentic)
-    }
-}
-
-/// AES-128-GCM with its key schedule: half of one, for GCM never decrypts a block. It wipes itself: aes-gcm's feature
-/// `zeroize`.
-pub(super) struct Cipher(AesGcm<Aes128Enc, U12>);
-
-impl Cipher {
-    pub(super) fn new(key: &[u8; 16]) -> Self {
-        Self(AesGcm::new(key.into()))
-    }
-
-    // Never in line, and nor is what decrypts: there is one AES-GCM, as it was optimised here, and a test counts the same.
-    #[inline(never)]
-    pub(super) fn encrypt(&self, nonce: [u8; 12], aad: &[u8], text: &mut [u8]) -> Result<[u8; TAG_LEN], NotAuthentic> {
-        let tag = self.0.encrypt_inout_detached(&nonce.into(), aad, text.into()).map_err(|_| NotAuthentic)?;
-        Ok(tag.into())
-    }
-
-    #[inline(never)]
-    pub(super) fn decrypt(
-        &self,
-        nonce: [u8; 12],
-        aad: &[u8],
-        text: &mut [u8],
-        tag: &[u8; TAG_LEN],
-    ) -> Result<(), NotAuthentic> {
-        self.0.decrypt_inout_detached(&nonce.into(), aad, text.into(), tag.into()).map_err(|_| NotAuthentic)
     }
 }
