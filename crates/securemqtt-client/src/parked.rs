@@ -35,14 +35,14 @@ impl Parked {
         if header.kind == Kind::Tick || self.came.len() >= MAX {
             return;
         }
-        let place = (header.run, self.hasher.hash_one(&message.topic), header.seq);
+        let place = (header.run, self.hasher.hash_one(&*message.topic), header.seq);
         // The first copy is the one that the engine opens.
         self.came.entry(place).or_insert(Came { qos: message.qos, retain: message.retain });
     }
 
     /// How a reading's frame came; a batch is noted by its first number.
     pub(crate) fn of(&self, delivery: &Delivery) -> Option<Came> {
-        let topic = self.hasher.hash_one(&delivery.topic);
+        let topic = self.hasher.hash_one(&*delivery.topic);
         let of_topic = (delivery.run, topic, 0)..=(delivery.run, topic, delivery.seq);
         self.came.range(of_topic).next_back().map(|(_, came)| *came)
     }

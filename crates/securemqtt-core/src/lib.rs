@@ -11,6 +11,7 @@ pub mod handshake;
 pub mod identity;
 pub mod kdf;
 pub mod ledger;
+pub mod packed;
 pub mod peers;
 pub mod primitives;
 pub mod publisher;

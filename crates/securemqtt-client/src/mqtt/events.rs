@@ -1,5 +1,7 @@
 //! What a driver hears of the link: [`LinkEvents`].
 
+use std::fmt;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -61,7 +63,7 @@ pub enum LinkEvent {
 #[derive(Debug)]
 pub struct Message {
     /// Topic it was published on.
-    pub topic: Arc<str>,
+    pub topic: Topic,
     /// Its bytes.
     pub payload: Bytes,
     /// Quality of service of this delivery.
@@ -72,6 +74,32 @@ pub struct Message {
     pub dup: bool,
     /// Give it to [`Link::ack`](super::Link::ack) when the message is dealt with; the broker delivers it again otherwise.
     pub ack: AckToken,
+}
+
+/// The topic of a message, where it was received: with thousands of topics a copy would be one for each message.
+#[derive(Clone)]
+pub struct Topic(Bytes);
+
+impl Topic {
+    /// None if it is not UTF-8.
+    pub(super) fn new(topic: Bytes) -> Option<Self> {
+        str::from_utf8(&topic).is_ok().then_some(Self(topic))
+    }
+}
+
+impl Deref for Topic {
+    type Target = str;
+
+    fn deref(&self) -> &str {
+        // It was looked at before; to do so again costs less than to keep another form of it.
+        str::from_utf8(&self.0).unwrap_or_default()
+    }
+}
+
+impl fmt::Debug for Topic {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&**self, f)
+    }
 }
 
 /// The right to acknowledge one message, on the connection that it came over; worthless after a reconnect.

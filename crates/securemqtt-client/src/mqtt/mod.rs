@@ -27,7 +27,7 @@ mod v5;
 mod window;
 
 pub use error::{LinkError, LinkErrorKind};
-pub use events::{AckToken, LinkEvent, LinkEvents, Message};
+pub use events::{AckToken, LinkEvent, LinkEvents, Message, Topic};
 pub use link::{Link, Ticket};
 pub use options::{BrokerAddress, BrokerOptions, MqttVersion, RetryPolicy, TlsOptions};
 pub use secret::Password;

@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use securemqtt_core::Outgoing;
+use securemqtt_core::subscriber::Changes;
 
 use super::{Subscriber, Told};
 use crate::error::ClientError;
@@ -84,8 +85,8 @@ impl Subscriber {
 
     fn submit(&mut self, clean: Option<bool>) {
         self.store_by = None;
-        let (changes, cursor) = (self.engine.take_changes(), self.cursor.take());
-        let ticket = self.store.submit(Batch { changes, cursor, clean });
+        let (Changes { records: changes, windows }, cursor) = (self.engine.take_changes(), self.cursor.take());
+        let ticket = self.store.submit(Batch { changes, windows, cursor, clean });
         self.last = Some(ticket);
         self.held.extend(self.pending.drain(..).map(|held| (ticket, held)));
     }

@@ -42,11 +42,14 @@ impl Subscriber {
             match run.open(stream, frame, &mut self.room, &mut out.deliveries) {
                 Ok(opened) => {
                     stream.fresh = true;
-                    if let Some(state) = run.topics.last_mut() {
-                        self.dirty.topic(run.publisher, number, state);
+                    let is_of_note = opened.is_of_note() || run.followed;
+                    match run.topics.last_mut() {
+                        Some(state) if is_of_note => self.dirty.topic(run.publisher, number, state),
+                        Some(state) => self.dirty.reading(run.publisher, number, state),
+                        None => {}
                     }
                     self.counters.delivered += u64::from(opened.to - opened.from);
-                    if opened.is_of_note() || run.followed {
+                    if is_of_note {
                         let (publisher, behind) = (run.publisher, run.followed.then_some(run.order));
                         self.note_opened(publisher, behind, frame, opened, now, out);
                     }

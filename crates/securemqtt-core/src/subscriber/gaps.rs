@@ -77,7 +77,7 @@ impl Subscriber {
             let missing = state.newly_missing(to, MAX_TOLD);
             let lost = state.lose();
             let wanted = !state.reported.is_empty();
-            if !missing.is_empty() {
+            if !missing.is_empty() || !lost.is_empty() {
                 self.dirty.topic(*id, *number, state);
             }
             if let Some((at, _)) = &mut state.gap {

@@ -45,6 +45,7 @@ use rand_core::CryptoRng;
 pub use config::Config;
 pub use event::{Counters, Event, Reject, Span};
 pub use status::KnownPublisher;
+pub use store::Changes;
 
 use crate::identity::{IdentityKey, PeerId};
 use crate::topic::{CONTROL_PREFIX, Control};

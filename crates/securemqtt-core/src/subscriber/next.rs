@@ -9,6 +9,7 @@ use crate::primitives::TAG_LEN;
 use crate::wire::Kind;
 
 use super::open::{Room, deliver};
+use super::topics::Noted;
 use super::{Output, Subscriber};
 
 impl Subscriber {
@@ -46,8 +47,8 @@ impl Subscriber {
         *end = to;
         next.advance();
         stream.fresh = true;
-        if !state.dirty {
-            self.dirty.topic(run.publisher, run.number, state);
+        if state.noted != Noted::Listed {
+            self.dirty.reading(run.publisher, run.number, state);
         }
         self.counters.delivered += 1;
         state.ledger.push(seq, to, leaf(message));

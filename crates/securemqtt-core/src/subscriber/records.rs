@@ -83,18 +83,14 @@ pub(super) fn encode_run(run: &Run) -> Vec<u8> {
 }
 
 /// `version | baseline 4 | announced 4 | forged to 4 | window | reported | lost`; version 1 without `lost`.
-pub(super) fn encode_topic(state: &TopicState) -> Vec<u8> {
-    let sets = [&state.window, &state.reported, &state.lost];
-    // One allocation: with thousands of publishers there is a record for nearly every reading.
-    let mut out = Vec::with_capacity(13 + sets.iter().map(|set| 2 + 10 * set.ranges().len()).sum::<usize>());
+pub(super) fn write_topic(out: &mut Vec<u8>, state: &TopicState) {
     out.push(version_of(Table::Topic));
     for number in [state.baseline, state.announced, state.forged_to] {
         out.extend_from_slice(&number.to_be_bytes());
     }
-    for set in sets {
-        push_ranges(&mut out, set);
+    for set in [&state.window, &state.reported, &state.lost] {
+        push_ranges(out, set);
     }
-    out
 }
 
 /// `n 2 | n x { gap varint | length varint }`.

@@ -5,11 +5,37 @@ use std::sync::Arc;
 
 use super::Subscriber;
 use super::gaps::TopicKey;
-use super::records::{encode_peer, encode_run, encode_stream, encode_topic, version_of};
+use super::records::{encode_peer, encode_run, encode_stream, version_of, write_topic};
 use super::runs::Run;
-use super::topics::TopicState;
+use super::topics::{Noted, TopicState};
 use crate::identity::PeerId;
+use crate::packed::{Packed, unpack};
 use crate::record::{Change, Table};
+
+/// What is to be stored, all of it in one transaction.
+#[derive(Debug, Default)]
+pub struct Changes {
+    /// All but the windows.
+    pub records: Vec<Change>,
+    /// Replay windows: [`Table::Topic`].
+    pub windows: Packed,
+}
+
+/// For whoever has one way for all records.
+impl IntoIterator for Changes {
+    type Item = Change;
+    type IntoIter = std::vec::IntoIter<Change>;
+
+    fn into_iter(self) -> Self::IntoIter {
+        let mut all = self.records;
+        all.extend(unpack(self.windows.bytes()).flatten().map(|(key, value)| Change {
+            table: Table::Topic,
+            key: key[1..].to_vec(),
+            value: value.map(|value| value.to_vec().into()),
+        }));
+        all.into_iter()
+    }
+}
 
 /// What has changed since the last [`Subscriber::take_changes`].
 #[derive(Debug, Default)]
@@ -18,23 +44,28 @@ pub(super) struct Dirty {
     pub(super) counter: bool,
     /// Publishers whose session, streams or runs have changed.
     pub(super) publishers: BTreeSet<PeerId>,
-    /// Topics, each once: [`TopicState::dirty`] is set.
-    pub(super) topics: Vec<TopicKey>,
-    /// Removes the records whose object is gone: they may be stored.
-    dead: Vec<Change>,
+    /// Topics, each once: they are [`Noted::Listed`].
+    topics: Vec<TopicKey>,
+    /// Whether windows were written in this round.
+    written: bool,
+    /// What was written already: those windows, and what removes the records whose object is gone, which may be stored.
+    ready: Changes,
+    /// How often changes were taken, as far as that matters.
+    round: u32,
 }
 
 impl Subscriber {
     /// Whether anything has changed that must be durable before what was said since leaves.
     pub fn has_changes(&self) -> bool {
         let dirty = &self.dirty;
-        dirty.counter || !dirty.publishers.is_empty() || !dirty.topics.is_empty() || self.parking.has_changes()
+        let has_windows = dirty.written || !dirty.topics.is_empty();
+        dirty.counter || !dirty.publishers.is_empty() || has_windows || self.parking.has_changes()
     }
 
     /// What has changed since the last call, to be stored in one transaction.
-    pub fn take_changes(&mut self) -> Vec<Change> {
+    pub fn take_changes(&mut self) -> Changes {
         // First, since a key may have come again.
-        let mut changes = std::mem::take(&mut self.dirty.dead);
+        let Changes { records: mut changes, mut windows } = std::mem::take(&mut self.dirty.ready);
         if std::mem::take(&mut self.dirty.counter) {
             changes.push(Change::put(
                 Table::Counter,
@@ -45,15 +76,16 @@ impl Subscriber {
         for id in std::mem::take(&mut self.dirty.publishers) {
             self.store_publisher(id, &mut changes);
         }
-        changes.reserve(self.dirty.topics.len());
-        for (id, number, topic) in std::mem::take(&mut self.dirty.topics) {
+        for (id, number, topic) in self.dirty.topics.drain(..) {
             let run = self.runs.find_mut(id, number);
             let Some(state) = run.and_then(|run| run.topics.get_mut(&topic)) else { continue };
-            state.dirty = false;
-            changes.push(Change::put(Table::Topic, topic_key(id, number, &topic), encode_topic(state)));
+            state.noted = Noted::No;
+            push_window(&mut windows, id, number, state);
         }
+        self.dirty.written = false;
+        self.dirty.round = self.dirty.round.wrapping_add(1);
         changes.extend(self.parking.take_changes());
-        changes
+        Changes { records: changes, windows }
     }
 
     /// Everything of one publisher but its topics. What is gone of it was noted when it went.
@@ -83,24 +115,37 @@ impl Subscriber {
 impl Dirty {
     /// A stream is gone.
     pub(super) fn dead_stream(&mut self, id: PeerId, stream: u32) {
-        self.dead.push(Change::remove(Table::Stream, stream_key(id, stream)));
+        self.ready.records.push(Change::remove(Table::Stream, stream_key(id, stream)));
     }
 
     /// A run is gone, with its topics.
     pub(super) fn dead_run(&mut self, run: &Run) {
-        self.dead.push(Change::remove(Table::Run, run_key(run.publisher, run.number)));
+        self.ready.records.push(Change::remove(Table::Run, run_key(run.publisher, run.number)));
         run.topics.iter().for_each(|state| self.dead_topic(run.publisher, run.number, state));
     }
 
     pub(super) fn dead_topic(&mut self, id: PeerId, number: [u8; 5], state: &TopicState) {
-        self.dead.push(Change::remove(Table::Topic, topic_key(id, number, &state.name)));
+        self.ready.windows.push(&topic_key(id.as_bytes(), &number, &state.name), None);
     }
 
-    /// Marks a topic as changed.
+    /// Marks a topic as changed, or about to be.
     pub(super) fn topic(&mut self, id: PeerId, run: [u8; 5], state: &mut TopicState) {
-        if state.note_change() {
+        if state.noted != Noted::Listed {
+            state.noted = Noted::Listed;
             self.topics.push((id, run, Arc::clone(&state.name)));
         }
+    }
+
+    /// The same after a reading that came in its turn. Where there are thousands of topics, most have one at most before the
+    /// changes are taken: the record is written at once, while the topic is at hand.
+    #[inline(never)]
+    pub(super) fn reading(&mut self, id: PeerId, run: [u8; 5], state: &mut TopicState) {
+        if state.noted == Noted::Listed || state.noted == Noted::Written(self.round) {
+            return self.topic(id, run, state);
+        }
+        state.noted = Noted::Written(self.round);
+        self.written = true;
+        push_window(&mut self.ready.windows, id, run, state);
     }
 }
 
@@ -112,6 +157,11 @@ fn run_key(id: PeerId, run: [u8; 5]) -> Vec<u8> {
     [&id.as_bytes()[..], &run].concat()
 }
 
-fn topic_key(id: PeerId, run: [u8; 5], topic: &str) -> Vec<u8> {
-    [&id.as_bytes()[..], &run, topic.as_bytes()].concat()
+fn push_window(windows: &mut Packed, id: PeerId, run: [u8; 5], state: &TopicState) {
+    windows.put(&topic_key(id.as_bytes(), &run, &state.name), |value| write_topic(value, state));
+}
+
+/// The parts of a window's key, which begins with its table's number.
+fn topic_key<'a>(id: &'a [u8; 16], run: &'a [u8; 5], topic: &'a str) -> [&'a [u8]; 4] {
+    [&[Table::Topic as u8], id, run, topic.as_bytes()]
 }

@@ -36,11 +36,23 @@ pub(super) struct TopicState {
     pub(super) announced: u32,
     /// By the signed ticks of this process: below this the publisher can send nothing again.
     pub(super) first_kept: u32,
-    /// Whether it is in the list of what has changed.
-    pub(super) dirty: bool,
+    /// How its last change was noted.
+    pub(super) noted: Noted,
     /// Up to here forgeries have been reported.
     pub(super) forged_to: u32,
     pub(super) key: Option<Box<(u8, AeadKey)>>,
+}
+
+/// How a change of a topic is noted, until the changes are taken.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) enum Noted {
+    /// There is none.
+    #[default]
+    No,
+    /// Its record was written in this round; in any other, there is no change since.
+    Written(u32),
+    /// It is in the list of topics whose records are to be written.
+    Listed,
 }
 
 /// Frames that were accepted and not announced yet.
@@ -100,18 +112,18 @@ impl TopicState {
         Self { name: Arc::from(name), ..Self::default() }
     }
 
-    /// Marks it as changed; whether it has to go on the list.
-    pub(super) fn note_change(&mut self) -> bool {
-        !std::mem::replace(&mut self.dirty, true)
-    }
-
     /// Takes note of a frame that verified.
     #[inline]
     pub(super) fn mark(&mut self, from: u32, to: u32, leaf: Leaf) -> OpenedFrame {
         // The common case: nothing is missing, and this is the next.
         let in_turn = self.reported.is_empty() && self.lost.is_empty() && self.window.extend(from, to);
-        let told = if in_turn { None } else { self.mark_out_of_turn(from, to) };
-        self.ledger.note(from, to, leaf);
+        let told = if in_turn {
+            self.ledger.push(from, to, leaf);
+            None
+        } else {
+            self.ledger.note(from, to, leaf);
+            self.mark_out_of_turn(from, to)
+        };
         OpenedFrame { from, to, told, stepped: false }
     }
 

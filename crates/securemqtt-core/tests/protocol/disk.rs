@@ -16,7 +16,7 @@ use crate::network::{Net, PublisherNode, Who, key, known, rng};
 pub struct Disk(pub BTreeMap<(Table, Vec<u8>), Vec<u8>>);
 
 impl Disk {
-    pub fn store(&mut self, changes: Vec<Change>) {
+    pub fn store(&mut self, changes: impl IntoIterator<Item = Change>) {
         for change in changes {
             let key = (change.table, change.key);
             match change.value {

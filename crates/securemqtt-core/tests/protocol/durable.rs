@@ -52,6 +52,37 @@ fn nothing_that_was_read_is_read_again() {
 }
 
 #[test]
+fn what_comes_between_two_transactions_is_stored_as_it_is_at_last() {
+    // In turn and not, one of a topic and several.
+    for schedule in [&["t/a"][..], &["t/a", "t/a"], &["t/a", "t/b", "t/a", "t/b", "t/b"], &["t/b", "t/c", "t/b"]] {
+        let mut net = settled();
+        for round in 0..3 {
+            let seal = |topic: &&str| net.publishers[0].engine.seal(topic, b"x").unwrap().to_vec();
+            let frames: Vec<Vec<u8>> = schedule.iter().map(seal).collect();
+            let node = &mut net.subscribers[0];
+            let mut out = securemqtt_core::subscriber::Output::default();
+            for (topic, frame) in schedule.iter().zip(&frames) {
+                node.engine.handle(topic, frame, net.now, &mut node.rng, &mut out);
+                assert!(node.engine.has_changes());
+            }
+            assert_eq!(out.deliveries.len(), schedule.len());
+            node.store();
+            assert!(!node.engine.has_changes());
+            if round == 1 {
+                continue;
+            }
+            net.crash_subscriber(0, &key(2));
+            net.run(1_000);
+            for (topic, frame) in schedule.iter().zip(&frames) {
+                net.inject(topic, frame.clone());
+            }
+            net.settle();
+            assert_eq!(net.readings(0), [""; 0], "{schedule:?}, round {round}");
+        }
+    }
+}
+
+#[test]
 fn what_was_not_stored_comes_again_and_nothing_else() {
     let mut net = settled();
     let stored = net.subscribers[0].records.clone();
@@ -173,7 +204,7 @@ fn a_counter_that_moved_is_a_change_to_be_stored() {
     assert_eq!(Kind::of(&out.send[0].payload), Ok(Kind::Request));
     assert!(node.engine.has_changes());
     let changes = node.engine.take_changes();
-    let stored: Vec<_> = changes.iter().filter(|change| change.table == Table::Counter).collect();
+    let stored: Vec<_> = changes.records.iter().filter(|change| change.table == Table::Counter).collect();
     assert_eq!(stored.len(), 1);
     assert_eq!(stored[0].value.as_ref().unwrap().len(), 9);
     assert!(!node.engine.has_changes());
@@ -231,7 +262,7 @@ fn records_that_belong_to_nothing_are_removed() {
         assert_eq!(removed, keys_of(orphans), "without {gone:?}");
         assert!(!removed.is_empty());
     }
-    assert!(restore(&whole).unwrap().take_changes().iter().all(|change| change.value.is_some()));
+    assert!(restore(&whole).unwrap().take_changes().into_iter().all(|change| change.value.is_some()));
 }
 
 fn restore(records: &[Record]) -> Result<Subscriber, securemqtt_core::record::RestoreError> {

@@ -90,7 +90,8 @@ pub struct Sent {
 }
 
 impl SubscriberNode {
-    fn store(&mut self) {
+    /// What has changed, on its disk.
+    pub fn store(&mut self) {
         for change in self.engine.take_changes() {
             let key = (change.table, change.key);
             match change.value {

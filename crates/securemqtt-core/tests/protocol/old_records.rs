@@ -149,7 +149,11 @@ fn several_runs_of_version_1_which_have_no_order_are_all_kept() {
     let mut subscriber = restore(&old.records, old.now);
     handle(&mut subscriber, &old, &["tick"]);
     let changes = subscriber.take_changes();
-    let runs: Vec<bool> =
-        changes.iter().filter(|change| change.table == Table::Run).map(|change| change.value.is_some()).collect();
+    let runs: Vec<bool> = changes
+        .records
+        .iter()
+        .filter(|change| change.table == Table::Run)
+        .map(|change| change.value.is_some())
+        .collect();
     assert_eq!(runs, [true; 7], "those six, and that of the tick");
 }

@@ -49,8 +49,6 @@ pub(super) struct Driver {
     /// The publish that was alone under way at the last silent closes, and at how many.
     suspect: Option<(u64, u32)>,
     pub(super) dropped: u64,
-    /// Of the last message that arrived.
-    pub(super) topic: Arc<str>,
 }
 
 impl Driver {
@@ -82,7 +80,6 @@ impl Driver {
             silent_closes: 0,
             suspect: None,
             dropped: 0,
-            topic: Arc::default(),
         })
     }
 

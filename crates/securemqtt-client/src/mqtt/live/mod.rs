@@ -4,7 +4,6 @@ mod intake;
 
 use std::collections::VecDeque;
 use std::pin::pin;
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
@@ -16,7 +15,7 @@ use super::connection::{self, Limits, PacketId, Poller, Received, Report, Sender
 use super::driver::Driver;
 use super::driver::telling::deliver;
 use super::error::LinkError;
-use super::events::{AckToken, LinkEvent, MAX_QUEUED_BYTES, Message};
+use super::events::{AckToken, LinkEvent, MAX_QUEUED_BYTES, Message, Topic};
 use super::window::Window;
 use crate::turn::give_way;
 
@@ -211,31 +210,23 @@ impl Driver {
         if self.news.is_closed() {
             return;
         }
-        let ack = AckToken { connection: self.connections, id: received.id };
-        let Some(topic) = self.shared_topic(&received.topic) else {
+        let Received { topic, payload, qos, retain, dup, id } = received;
+        let Some(topic) = Topic::new(topic) else {
             warn!("dropped a message whose topic is not UTF-8");
-            if received.qos == Qos::AtLeastOnce {
-                live.sender.acknowledge(received.id);
+            if qos == Qos::AtLeastOnce {
+                live.sender.acknowledge(id);
             }
             return;
         };
         if !self.has_room() {
             self.dropped += 1;
-            warn!(%topic, dropped = self.dropped, "dropped a message: too many wait to be processed");
+            warn!(topic = &*topic, dropped = self.dropped, "dropped a message: too many wait to be processed");
             return;
         }
-        let Received { payload, qos, retain, dup, .. } = received;
+        let ack = AckToken { connection: self.connections, id };
         let message = Message { topic, payload, qos, retain, dup, ack };
         self.shared.queued_bytes.fetch_add(message.queued_size(), Ordering::AcqRel);
         self.arrived.push(message);
-    }
-
-    /// The topic of a message: that of the one before it, where they are the same. `None` if it is not UTF-8.
-    fn shared_topic(&mut self, topic: &[u8]) -> Option<Arc<str>> {
-        if self.topic.as_bytes() != topic {
-            self.topic = Arc::from(str::from_utf8(topic).ok()?);
-        }
-        Some(Arc::clone(&self.topic))
     }
 
     /// DISCONNECT, after the acknowledgements under way; publishes that nobody waited for are not worth a delay.

@@ -5,17 +5,18 @@
 //! appends them to a table of its own, as one entry. When the log is full the next transaction puts the last of each into
 //! its place, in the order of their places, so that a page is written once for a dozen of them, and empties the log.
 //!
-//! Keys and values of an entry (`windows.rs`) are those of the records, sealed where they are. A later entry counts, and any entry
+//! An entry is what [`Packed`] is; its keys and values are those of the records, sealed where they are. A later entry counts, and any entry
 //! counts more than the record in its place: whoever puts a window there directly empties the log with it.
 //!
 //! Windows only: each reading changes one, and there is no secret in it. An entry stays until the log is emptied, which is
 //! too long for a chain key that was stepped; and the segments of a spool are in order already.
 
 use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
+use securemqtt_core::packed::Packed;
 use securemqtt_core::record::Table;
 
 use super::tables::RECORDS;
-use super::windows::{Changes, Windows, last, read};
+use super::windows::{Changes, last, read};
 
 /// Entries, by the order in which they were stored.
 pub(super) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
@@ -58,14 +59,14 @@ impl Extent {
     }
 
     /// Whether these windows, in a table of so many records, are better logged than put into their places.
-    pub(super) fn suits(self, windows: &Windows, records: u64) -> bool {
+    pub(super) fn suits(self, windows: &Packed, records: u64) -> bool {
         let number = windows.number();
         let few = self.is_empty() && number <= FEW;
         let dense = records <= DENSE.saturating_mul(u64::try_from(number).unwrap_or(u64::MAX));
         number > 0 && !few && !dense
     }
 
-    pub(super) fn has_room(self, windows: &Windows) -> bool {
+    pub(super) fn has_room(self, windows: &Packed) -> bool {
         self.bytes + windows.bytes().len() <= FULL_BYTES
     }
 

@@ -38,6 +38,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
+use securemqtt_core::packed::Packed;
 use securemqtt_core::record::{Change, Record, RestoreError, Table};
 use tokio::sync::{oneshot, watch};
 use zeroize::Zeroizing;
@@ -82,6 +83,8 @@ pub struct Loaded {
 pub struct Batch {
     /// The engine's changes.
     pub changes: Vec<Change>,
+    /// And those of replay windows.
+    pub windows: Packed,
     /// The output file's place.
     pub cursor: Option<Cursor>,
     /// Whether this is the clean end of a run.

@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 
+use securemqtt_core::packed::Packed;
 use securemqtt_core::record::{Change, Table};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
 use super::tables::record_key;
-use super::windows::{self, Windows};
+use super::windows;
 use super::{Batch, Cursor, Ticket, log};
 
 /// The bytes of a record: secrets, perhaps.
@@ -24,21 +25,22 @@ pub(super) type Found = Result<Option<Value>, String>;
 pub(super) struct Pending {
     changes: BTreeMap<Place, Option<Value>>,
     /// Of these every change is kept.
-    pub(super) windows: Windows,
+    pub(super) windows: Packed,
     pub(super) cursor: Option<Cursor>,
     pub(super) clean: Option<bool>,
 }
 
 impl Pending {
     pub(super) fn add(&mut self, batch: Batch) {
-        let Batch { changes, cursor, clean } = batch;
+        let Batch { changes, windows, cursor, clean } = batch;
         for Change { table, key, value } in changes {
             if log::takes(table) {
-                self.windows.push([&[table as u8], &key], value.as_deref().map(Vec::as_slice));
+                self.windows.push(&[&[table as u8], &key], value.as_deref().map(Vec::as_slice));
             } else {
                 self.changes.insert((table, key), value);
             }
         }
+        self.windows.append(windows);
         self.cursor = cursor.or(self.cursor.take());
         self.clean = clean.or(self.clean);
     }

@@ -4,13 +4,14 @@ use std::borrow::Cow;
 use std::path::Path;
 
 use redb::{Database, ReadableDatabase as _, ReadableTableMetadata as _, TableDefinition, WriteTransaction};
+use securemqtt_core::packed::Packed;
 use securemqtt_core::record::{Record, Table};
 use zeroize::Zeroizing;
 
 use super::file::{self, Trouble, guarded};
 use super::log::{self, Extent, LOG};
 use super::queue::{Pending, Place, Value};
-use super::windows::Windows;
+use super::windows;
 use super::{Cursor, Loaded, StateError, StateKey, migrate, seal};
 
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -93,7 +94,7 @@ impl Tables {
         if logged {
             return extent.append(&mut transaction.open_table(LOG)?, &self.entry(windows)?);
         }
-        for (key, value) in windows.changes()? {
+        for (key, value) in windows::changes(windows.bytes())? {
             self.put_in_place(&mut records, key, value)?;
         }
         Ok(extent)
@@ -110,14 +111,14 @@ impl Tables {
     }
 
     /// Windows as the log has them: sealed for their places, where the state is sealed.
-    fn entry<'a>(&self, windows: &'a Windows) -> Result<Cow<'a, [u8]>, redb::Error> {
+    fn entry<'a>(&self, windows: &'a Packed) -> Result<Cow<'a, [u8]>, redb::Error> {
         if self.key.is_none() {
             return Ok(Cow::Borrowed(windows.bytes()));
         }
-        let mut sealed = Windows::default();
-        for (key, value) in windows.changes()? {
+        let mut sealed = Packed::default();
+        for (key, value) in windows::changes(windows.bytes())? {
             let value = value.map(|value| self.stored(key, value)).transpose()?;
-            sealed.push([key, &[]], value.as_deref());
+            sealed.push(&[key], value.as_deref());
         }
         Ok(Cow::Owned(sealed.into_bytes()))
     }

@@ -32,7 +32,7 @@ async fn what_was_stored_is_there_again() {
     store.submit(put(b"a", b"3"));
     let cursor = Cursor { device: 1, inode: 2, length: 3 };
     let change = Change { table: Table::Topic, key: b"b".to_vec(), value: None };
-    let last = store.submit(Batch { changes: vec![change], cursor: Some(cursor.clone()), clean: None });
+    let last = store.submit(Batch { changes: vec![change], cursor: Some(cursor.clone()), ..Batch::default() });
     store.reached(last).await;
     assert!(store.is_durable(last));
     assert_eq!(store.event().await, StoreEvent::Durable(last), "only the newest is told");
