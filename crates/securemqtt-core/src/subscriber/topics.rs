@@ -49,7 +49,7 @@ pub(super) enum Noted {
     /// There is none.
     #[default]
     No,
-    /// Its record was written in this round; in any other, there is no change since.
+    /// Its record was written in this round; in any other, there is no change since. A change after it is noted again.
     Written(u32),
     /// It is in the list of topics whose records are to be written.
     Listed,

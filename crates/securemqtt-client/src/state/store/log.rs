@@ -5,8 +5,8 @@
 //! appends them to a table of its own, as one entry. When the log is full the next transaction puts the last of each into
 //! its place, in the order of their places, so that a page is written once for a dozen of them, and empties the log.
 //!
-//! An entry is what [`Packed`] is; its keys and values are those of the records, sealed where they are. A later entry counts, and any entry
-//! counts more than the record in its place: whoever puts a window there directly empties the log with it.
+//! An entry is what [`Packed`] is; its keys and values are those of the records, sealed where they are. A later entry counts,
+//! and any entry counts more than the record in its place: whoever puts a window there directly empties the log with it.
 //!
 //! Windows only: each reading changes one, and there is no secret in it. An entry stays until the log is emptied, which is
 //! too long for a chain key that was stepped; and the segments of a spool are in order already.
