@@ -27,7 +27,13 @@ fn what_needs_no_broker_is_measured_anywhere() {
     let directory = tempfile::tempdir().unwrap();
     let text = measure("crypto,handshake", directory.path());
     assert!(!text.contains("Not measured"), "{text}");
-    let backend = row(&text, "cryptography of securemqtt")[2];
+    let backend = match (cfg!(feature = "aws-lc-rs"), cfg!(feature = "ring")) {
+        (false, false) => "RustCrypto",
+        (true, false) => "AWS-LC",
+        (false, true) => "RustCrypto, frames by ring",
+        (true, true) => "AWS-LC, frames by ring",
+    };
+    assert_eq!(row(&text, "cryptography of securemqtt")[2], backend);
     let nanos = row(&text, &format!("securemqtt ({backend})"))[2].split_whitespace().next().unwrap().replace(',', "");
     assert!(nanos.parse::<f64>().unwrap() > 0.0, "{text}");
     assert_eq!(row(&text, "one reading a frame, the first")[2], "24");

@@ -175,6 +175,6 @@ impl LinkEvents {
 
 impl Message {
     pub(super) fn queued_size(&self) -> usize {
-        self.topic.len() + self.payload.len()
+        self.topic.0.len() + self.payload.len()
     }
 }

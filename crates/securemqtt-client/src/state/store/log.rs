@@ -16,7 +16,7 @@ use securemqtt_core::packed::Packed;
 use securemqtt_core::record::Table;
 
 use super::tables::RECORDS;
-use super::windows::{Changes, last, read};
+use super::windows::{Changes, changes, last};
 
 /// Entries, by the order in which they were stored.
 pub(super) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
@@ -87,9 +87,7 @@ impl Logged {
     }
 
     fn changes(&self) -> Result<Changes<'_>, redb::Error> {
-        let mut changes = Changes::new();
-        self.0.iter().try_for_each(|entry| read(entry, &mut changes))?;
-        Ok(changes)
+        changes(self.0.iter().map(Vec::as_slice))
     }
 }
 

@@ -94,7 +94,7 @@ impl Tables {
         if logged {
             return extent.append(&mut transaction.open_table(LOG)?, &self.entry(windows)?);
         }
-        for (key, value) in windows::changes(windows.bytes())? {
+        for (key, value) in windows::changes([windows.bytes()])? {
             self.put_in_place(&mut records, key, value)?;
         }
         Ok(extent)
@@ -116,7 +116,7 @@ impl Tables {
             return Ok(Cow::Borrowed(windows.bytes()));
         }
         let mut sealed = Packed::default();
-        for (key, value) in windows::changes(windows.bytes())? {
+        for (key, value) in windows::changes([windows.bytes()])? {
             let value = value.map(|value| self.stored(key, value)).transpose()?;
             sealed.push(&[key], value.as_deref());
         }

@@ -7,20 +7,9 @@ use securemqtt_core::packed::{PackedChange, unpack};
 /// What is said of records: each once, by its key; none where it was removed.
 pub(super) type Changes<'a> = BTreeMap<&'a [u8], Option<&'a [u8]>>;
 
-/// The last change of each record in an entry.
-pub(super) fn changes(entry: &[u8]) -> Result<Changes<'_>, redb::Error> {
-    let mut changes = Changes::new();
-    read(entry, &mut changes)?;
-    Ok(changes)
-}
-
-/// Adds what an entry says to what those before it have said.
-pub(super) fn read<'a>(entry: &'a [u8], changes: &mut Changes<'a>) -> Result<(), redb::Error> {
-    each(entry).try_for_each(|change| {
-        let (key, value) = change?;
-        changes.insert(key, value);
-        Ok(())
-    })
+/// The last change of each record in some entries, of which the later count.
+pub(super) fn changes<'a>(entries: impl IntoIterator<Item = &'a [u8]>) -> Result<Changes<'a>, redb::Error> {
+    entries.into_iter().flat_map(each).collect()
 }
 
 /// The last change of one record in an entry, if there is any.
@@ -57,7 +46,8 @@ mod tests {
         let place = |key: &[u8]| [TOPIC, key].concat();
         let (a, b, c) = (place(b"a"), place(b"b"), place(b"c"));
         let want = [(&a[..], Some(&b"23"[..])), (&b, Some(b"")), (&c, None)];
-        assert_eq!(changes(windows.bytes()).unwrap().into_iter().collect::<Vec<_>>(), want);
+        assert_eq!(windows.number(), 5);
+        assert_eq!(changes([windows.bytes()]).unwrap().into_iter().collect::<Vec<_>>(), want);
         let last = |key: &[u8]| last(windows.bytes(), key).unwrap();
         assert_eq!(last(&a), Some((&a[..], Some(&b"23"[..]))));
         assert_eq!(last(&c), Some((&c[..], None)));
@@ -71,7 +61,7 @@ mod tests {
         windows.push(&[TOPIC, b"key"], Some(b"value"));
         let whole = windows.bytes();
         for length in 1..whole.len() {
-            assert!(read(&whole[..length], &mut Changes::new()).is_err(), "{length} of {} bytes", whole.len());
+            assert!(changes([&whole[..length]]).is_err(), "{length} of {} bytes", whole.len());
         }
     }
 }
