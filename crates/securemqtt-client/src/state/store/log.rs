@@ -1,33 +1,30 @@
-//! The log: replay windows on their way to their places.
+//! The log: replay windows, an entry a transaction; of what is said of a window the last counts.
 //!
-//! A subscriber with thousands of publishers stores a replay window for nearly every reading, and each has a page of the
-//! tree nearly to itself: for its hundred bytes 4 KiB are copied, hashed and written. So a transaction with scattered windows
-//! appends them to a table of its own, as one entry. When the log is full the next transaction puts the last of each into
-//! its place, in the order of their places, so that a page is written once for a dozen of them, and empties the log.
+//! A subscriber stores a window for nearly every reading, and with thousands of publishers each would have a page of a tree
+//! nearly to itself: for its hundred bytes 4 KiB would be copied, hashed and written, or at best a dozen be gathered and
+//! looked up one by one. So they are in no tree. A transaction appends its windows; and when more than half of the log is
+//! overtaken, the next one writes what counts anew in its place. That comes once for as many bytes as it writes: a window
+//! costs the same however many there are.
 //!
-//! An entry is what [`Packed`] is; its keys and values are those of the records, sealed where they are. A later entry counts,
-//! and any entry counts more than the record in its place: whoever puts a window there directly empties the log with it.
+//! An entry is what [`Packed`] is; its keys and values are those of records, sealed where they are.
 //!
-//! Windows only: each reading changes one, and there is no secret in it. An entry stays until the log is emptied, which is
-//! too long for a chain key that was stepped; and the segments of a spool are in order already.
+//! Windows only: each reading changes one, and there is no secret in it. What is overtaken stays until the log is written
+//! anew, which is too long for a chain key that was stepped; and the segments of a spool are in order already.
 
-use redb::{ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{AccessGuard, ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
 use securemqtt_core::packed::Packed;
 use securemqtt_core::record::Table;
 
-use super::tables::RECORDS;
 use super::windows::{Changes, changes, last};
 
 /// Entries, by the order in which they were stored.
 pub(super) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
-/// A full log: about five thousand windows, a dozen for each page of ten thousand topics.
-const FULL_BYTES: usize = 512 << 10;
-/// So few windows are put into their places at once, where the log is empty.
-const FEW: usize = 4;
-/// As are those that are dense: one of so many records. A page has about thirty, so that each page is written for some.
-const DENSE: u64 = 8;
+/// So much may be overtaken in a small log before it is written anew.
+const SLACK: usize = 256 << 10;
+/// What is written anew is cut into entries of about this size.
+const ENTRY: usize = 32 << 10;
 
-/// Whether records of a table may be in the log.
+/// Whether the records of a table are in the log.
 pub(super) fn takes(table: Table) -> bool {
     table == Table::Topic
 }
@@ -38,19 +35,19 @@ pub(super) struct Extent {
     /// The number of the next entry.
     next: u64,
     bytes: usize,
+    /// Of these, what counted when it was written anew, or opened.
+    counted: usize,
 }
 
 impl Extent {
     /// Of a log as it was left.
     pub(super) fn of(log: &impl ReadableTable<u64, &'static [u8]>) -> Result<Self, redb::Error> {
-        log.iter()?.try_fold(Self::default(), |extent, entry| {
-            let (number, entry) = entry?;
-            Ok(Self { next: number.value() + 1, bytes: extent.bytes + entry.value().len() })
+        let logged = Logged::read(log)?;
+        Ok(Self {
+            next: log.last()?.map_or(0, |(number, _)| number.value() + 1),
+            bytes: logged.entries().map(<[u8]>::len).sum(),
+            counted: counting(changes(logged.entries())?).iter().map(|entry| entry.bytes().len()).sum(),
         })
-    }
-
-    pub(super) fn is_empty(self) -> bool {
-        self.next == 0
     }
 
     #[cfg(test)]
@@ -58,93 +55,85 @@ impl Extent {
         self.bytes
     }
 
-    /// Whether these windows, in a table of so many records, are better logged than put into their places.
-    pub(super) fn suits(self, windows: &Packed, records: u64) -> bool {
-        let number = windows.number();
-        let few = self.is_empty() && number <= FEW;
-        let dense = records <= DENSE.saturating_mul(u64::try_from(number).unwrap_or(u64::MAX));
-        number > 0 && !few && !dense
+    fn has_room(self, entry: &[u8]) -> bool {
+        self.bytes + entry.len() <= 2 * self.counted + SLACK
     }
 
-    pub(super) fn has_room(self, windows: &Packed) -> bool {
-        self.bytes + windows.bytes().len() <= FULL_BYTES
-    }
-
-    /// With one entry more.
-    pub(super) fn append(self, log: &mut redb::Table<'_, u64, &[u8]>, entry: &[u8]) -> Result<Self, redb::Error> {
+    fn put(self, log: &mut redb::Table<'_, u64, &[u8]>, entry: &[u8]) -> Result<Self, redb::Error> {
         log.insert(self.next, entry)?;
-        Ok(Self { next: self.next + 1, bytes: self.bytes + entry.len() })
+        Ok(Self { next: self.next + 1, bytes: self.bytes + entry.len(), ..self })
     }
 }
 
 /// The entries of a log, in order.
-struct Logged(Vec<Vec<u8>>);
+struct Logged<'a>(Vec<AccessGuard<'a, &'static [u8]>>);
 
-impl Logged {
-    fn read(log: &impl ReadableTable<u64, &'static [u8]>) -> Result<Self, redb::Error> {
-        let entries = log.iter()?.map(|entry| Ok(entry?.1.value().to_vec()));
+impl<'a> Logged<'a> {
+    fn read(log: &'a impl ReadableTable<u64, &'static [u8]>) -> Result<Self, redb::Error> {
+        let entries = log.iter()?.map(|entry| Ok(entry?.1));
         Ok(Self(entries.collect::<Result<_, redb::Error>>()?))
     }
 
-    fn changes(&self) -> Result<Changes<'_>, redb::Error> {
-        changes(self.0.iter().map(Vec::as_slice))
+    fn entries(&self) -> impl Iterator<Item = &[u8]> {
+        self.0.iter().map(AccessGuard::value)
     }
 }
 
-/// The bytes of one record as it counts; none where there is none.
-pub(super) fn get(transaction: &ReadTransaction, table: Table, key: &[u8]) -> Result<Option<Vec<u8>>, redb::Error> {
-    if takes(table) {
-        for entry in transaction.open_table(LOG)?.iter()?.rev() {
-            let (_, entry) = entry?;
-            if let Some((_, value)) = last(entry.value(), key)? {
-                return Ok(value.map(<[u8]>::to_vec));
-            }
+/// Adds an entry to a log, which is written anew when that is due.
+pub(super) fn append(transaction: &WriteTransaction, extent: Extent, entry: &[u8]) -> Result<Extent, redb::Error> {
+    if extent.has_room(entry) {
+        return extent.put(&mut transaction.open_table(LOG)?, entry);
+    }
+    write_anew(transaction, &[], entry)
+}
+
+/// Writes what counts anew, with an entry that is older than all that is there, and one that is newer.
+pub(super) fn write_anew(transaction: &WriteTransaction, older: &[u8], newer: &[u8]) -> Result<Extent, redb::Error> {
+    let log = transaction.open_table(LOG)?;
+    let logged = Logged::read(&log)?;
+    let entries = counting(changes([older].into_iter().chain(logged.entries()).chain([newer]))?);
+    drop(logged);
+    drop(log);
+    transaction.delete_table(LOG)?;
+    let mut log = transaction.open_table(LOG)?;
+    let extent = entries.iter().try_fold(Extent::default(), |extent, entry| extent.put(&mut log, entry.bytes()))?;
+    Ok(Extent { counted: extent.bytes, ..extent })
+}
+
+/// What counts, as entries. A removal has nothing before it to remove.
+fn counting(changes: Changes<'_>) -> Vec<Packed> {
+    let mut entries = Vec::new();
+    let mut entry = Packed::default();
+    for (key, value) in changes.into_iter().filter(|(_, value)| value.is_some()) {
+        entry.push(&[key], value);
+        if entry.bytes().len() >= ENTRY {
+            entries.push(std::mem::take(&mut entry));
         }
     }
-    let stored = transaction.open_table(RECORDS)?.get(key)?;
-    Ok(stored.map(|stored| stored.value().to_vec()))
+    if entry.number() > 0 {
+        entries.push(entry);
+    }
+    entries
 }
 
-/// Every record as it counts: those in their places that the log says nothing of, then those in the log.
+/// The bytes of one window; none where there is none.
+pub(super) fn get(transaction: &ReadTransaction, key: &[u8]) -> Result<Option<Vec<u8>>, redb::Error> {
+    for entry in transaction.open_table(LOG)?.iter()?.rev() {
+        let (_, entry) = entry?;
+        if let Some((_, value)) = last(entry.value(), key)? {
+            return Ok(value.map(<[u8]>::to_vec));
+        }
+    }
+    Ok(None)
+}
+
+/// Every window that there is, in no order.
 pub(super) fn visit(
     transaction: &ReadTransaction,
     mut each: impl FnMut(&[u8], &[u8]) -> Result<(), redb::Error>,
 ) -> Result<(), redb::Error> {
-    let logged = Logged::read(&transaction.open_table(LOG)?)?;
-    let changes = logged.changes()?;
-    for record in transaction.open_table(RECORDS)?.iter()? {
-        let (key, value) = record?;
-        if !changes.contains_key(key.value()) {
-            each(key.value(), value.value())?;
-        }
-    }
-    let mut put = changes.into_iter().filter_map(|(key, value)| Some((key, value?)));
+    let log = transaction.open_table(LOG)?;
+    let logged = Logged::read(&log)?;
+    let mut put = changes(logged.entries())?.into_iter().filter_map(|(key, value)| Some((key, value?)));
     put.try_for_each(|(key, value)| each(key, value))
-}
-
-/// Puts everything into its place, and empties the log.
-pub(super) fn fold(
-    transaction: &WriteTransaction,
-    records: &mut redb::Table<'_, &[u8], &[u8]>,
-) -> Result<(), redb::Error> {
-    let logged = Logged::read(&transaction.open_table(LOG)?)?;
-    for (key, value) in logged.changes()? {
-        place(records, key, value)?;
-    }
-    transaction.delete_table(LOG)?;
-    transaction.open_table(LOG)?;
-    Ok(())
-}
-
-/// Puts a record into its place, or removes it.
-pub(super) fn place(
-    records: &mut redb::Table<'_, &[u8], &[u8]>,
-    key: &[u8],
-    value: Option<&[u8]>,
-) -> Result<(), redb::Error> {
-    match value {
-        Some(value) => drop(records.insert(key, value)?),
-        None => drop(records.remove(key)?),
-    }
-    Ok(())
 }

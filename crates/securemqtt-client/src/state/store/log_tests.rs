@@ -4,20 +4,21 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use redb::{Database, ReadableDatabase as _, ReadableTable};
+use redb::{Database, ReadableDatabase as _, ReadableTable, ReadableTableMetadata as _};
 use securemqtt_core::record::Table;
 
-use super::log::{Extent, LOG};
+use super::log::LOG;
 use super::queue::Pending;
 use super::tables::RECORDS;
 use super::*;
 
-/// More than enough that a handful of them is scattered.
 const WINDOWS: u32 = 400;
+/// What a log may hold that is overtaken, besides as much as counts.
+const SLACK: usize = 256 << 10;
 
 type Model = BTreeMap<Vec<u8>, Vec<u8>>;
 
-/// A file with windows in their places, and nothing in its log.
+/// A file with windows in it.
 struct Subject {
     directory: tempfile::TempDir,
     key: Option<StateKey>,
@@ -29,10 +30,8 @@ impl Subject {
         let directory = tempfile::tempdir().unwrap();
         let mut subject = Self { directory, key: None, model: Model::new() };
         Tables::create(&subject.path(), None).unwrap();
-        let mut tables = subject.open();
         let all: Vec<u32> = (0..WINDOWS).collect();
-        subject.put(&mut tables, &all, b"at first");
-        assert!(tables.log.is_empty(), "they are dense");
+        subject.put(&mut subject.open(), &all, b"at first");
         subject
     }
 
@@ -58,6 +57,11 @@ impl Subject {
                 None => self.model.remove(&key(*window)),
             };
         }
+    }
+
+    /// Bytes of what counts, as an entry has it.
+    fn counting(&self) -> usize {
+        self.model.iter().map(|(key, value)| 4 + 4 + 1 + key.len() + value.len()).sum()
     }
 
     /// Read at once, one at a time, and after a kill and a start: it is what was stored last.
@@ -99,15 +103,6 @@ fn pending(changes: &[(u32, Option<Vec<u8>>)]) -> Pending {
     pending
 }
 
-/// What is in a window's place, whatever the log says.
-fn in_place(path: &Path, window: u32) -> Option<Vec<u8>> {
-    let database = Database::open(path).unwrap();
-    let records = database.begin_read().unwrap().open_table(RECORDS).unwrap();
-    let place = [&[Table::Topic as u8], &key(window)[..]].concat();
-    let value = ReadableTable::get(&records, place.as_slice()).unwrap();
-    value.map(|value| value.value().to_vec())
-}
-
 fn entries(path: &Path) -> usize {
     let database = Database::open(path).unwrap();
     let log = database.begin_read().unwrap().open_table(LOG).unwrap();
@@ -115,161 +110,150 @@ fn entries(path: &Path) -> usize {
 }
 
 #[test]
-fn scattered_windows_wait_in_the_log_and_count_more_than_what_is_in_their_places() {
+fn of_what_is_said_of_a_window_the_last_counts() {
     let mut subject = Subject::new();
     let mut tables = subject.open();
-    let first = [1, 70, 140, 210, 280].map(|window| (window, Some(b"second".to_vec())));
-    subject.store(&mut tables, &first);
-    // A removal, one that comes again (twice), one in no place yet, and one change where the log is not empty.
+    subject.put(&mut tables, &[1, 70, 140, 210, 280], b"second");
+    // A removal, one that comes again (twice), and a new one.
     let third = |window| (window, Some(b"third".to_vec()));
     subject.store(&mut tables, &[(140, None), (70, None), third(140), (9_999, Some(b"new".to_vec()))]);
     subject.store(&mut tables, &[(210, None)]);
     subject.store(&mut tables, &[(210, Some(b"again".to_vec()))]);
-    tables = subject.check(tables);
-    drop(tables);
-    assert_eq!(entries(&subject.path()), 4);
-    assert_eq!(in_place(&subject.path(), 70).unwrap(), b"at first");
+    drop(subject.check(tables));
+    assert_eq!(entries(&subject.path()), 5);
     // As after a kill: numbers go on, and nothing is written over.
     tables = subject.open();
     subject.put(&mut tables, &[140], b"fourth");
-    tables = subject.check(tables);
-    drop(tables);
-    assert_eq!(entries(&subject.path()), 5);
-}
-
-#[test]
-fn who_writes_windows_into_their_places_empties_the_log_first() {
-    let mut subject = Subject::new();
-    let mut tables = subject.open();
-    subject.put(&mut tables, &[1, 70, 140, 210, 280], b"second");
-    subject.store(&mut tables, &[(1, None)]);
-    // Dense: half of all.
-    let half: Vec<u32> = (100..300).collect();
-    subject.put(&mut tables, &half, b"third");
-    assert!(tables.log.is_empty());
-    tables = subject.check(tables);
-    // Few.
-    subject.put(&mut tables, &[70, 210], b"fourth");
-    assert!(tables.log.is_empty());
     drop(subject.check(tables));
-    assert_eq!(entries(&subject.path()), 0);
-    assert_eq!(in_place(&subject.path(), 1), None);
-    assert_eq!(in_place(&subject.path(), 140).unwrap(), b"third");
+    assert_eq!(entries(&subject.path()), 6);
 }
 
 #[test]
-fn a_full_log_is_emptied_and_the_file_does_not_grow() {
+fn it_is_written_anew_when_most_of_it_is_overtaken_and_the_file_does_not_grow() {
     let mut subject = Subject::new();
     let mut tables = subject.open();
-    let (mut emptied, mut before) = (0, tables.log);
-    let mut length = 0;
-    for round in 0..200_u32 {
+    let (mut anew, mut length, mut appended) = (0, 0, tables.log.bytes());
+    for round in 0..1_200_u32 {
+        // A start now and then: what is overtaken is not taken for what counts.
+        if round % 50 == 49 {
+            drop(tables);
+            tables = subject.open();
+        }
+        let before = tables.log.bytes();
         let windows: Vec<u32> = (0..10).map(|n| (round * 7 + n * 40) % WINDOWS).collect();
         subject.put(&mut tables, &windows, &[round.to_le_bytes()[0]; 1_000]);
-        assert!(!tables.log.is_empty(), "the one that finds it full begins it anew");
-        emptied += u32::from(tables.log.bytes() < before.bytes());
-        assert!(tables.log.bytes() <= 512 << 10);
-        before = tables.log;
-        if emptied == 1 && length == 0 {
-            length = fs::metadata(subject.path()).unwrap().len();
+        let counting = subject.counting();
+        let after = tables.log.bytes();
+        assert!(after <= 2 * counting + SLACK, "{after} bytes, {counting} count");
+        if after < before {
+            assert_eq!(after, counting, "and nothing else");
+            // For as much as it writes, as much was appended since the last time.
+            assert!(appended >= after, "{appended}");
+            (anew, appended) = (anew + 1, 0);
+            if anew == 4 {
+                length = fs::metadata(subject.path()).unwrap().len();
+            }
+        } else {
+            appended += after - before;
         }
     }
-    assert_eq!(emptied, 3);
+    assert!(anew > 10, "{anew}");
     assert!(fs::metadata(subject.path()).unwrap().len() <= 2 * length);
     subject.check(tables);
 }
 
 #[test]
-fn what_is_not_committed_has_emptied_nothing() {
+fn what_is_removed_leaves_nothing_behind() {
+    let mut subject = Subject::new();
+    let mut tables = subject.open();
+    let windows: Vec<u32> = (0..WINDOWS).collect();
+    for round in 0.. {
+        subject.put(&mut tables, &windows, &[7; 100]);
+        let gone: Vec<_> = windows.iter().map(|window| (*window, None)).collect();
+        subject.store(&mut tables, &gone);
+        if tables.log.bytes() == 0 {
+            break;
+        }
+        assert!(round < 20, "{} bytes", tables.log.bytes());
+    }
+    subject.put(&mut tables, &[1], b"new");
+    subject.check(tables);
+}
+
+#[test]
+fn what_is_not_committed_changes_nothing() {
     let mut subject = Subject::new();
     let mut tables = subject.open();
     subject.put(&mut tables, &[1, 70, 140, 210, 280], b"second");
-    let all: Vec<_> = (0..WINDOWS).map(|window| (window, Some(b"never".to_vec()))).collect();
-    // A kill in the middle of a transaction that puts everything into its place.
+    // A kill in the middle of a transaction that writes it anew.
+    let all: Vec<_> = (0..WINDOWS).map(|window| (window, Some(vec![0; SLACK / 300]))).collect();
     tables.abandon(&pending(&all)).unwrap();
     drop(subject.check(tables));
-    assert_eq!(entries(&subject.path()), 1);
+    assert_eq!(entries(&subject.path()), 2);
     tables = subject.open();
     subject.put(&mut tables, &[140], b"third");
     subject.check(tables);
 }
 
 #[test]
-fn a_clean_end_empties_it() {
-    let mut subject = Subject::new();
-    let mut tables = subject.open();
-    subject.put(&mut tables, &[1, 70, 140, 210, 280], b"second");
-    let mut end = Pending::default();
-    end.add(Batch { clean: Some(true), ..Batch::default() });
-    tables.store(&end).unwrap();
-    assert!(tables.log.is_empty());
-    drop(subject.check(tables));
-    assert_eq!(entries(&subject.path()), 0);
-    // With windows of its own.
-    tables = subject.open();
-    subject.put(&mut tables, &[1, 70, 140, 210, 280], b"third");
-    let mut end = pending(&[1, 3, 5, 7, 9, 11].map(|window| (window, Some(b"at last".to_vec()))));
-    end.add(Batch { clean: Some(true), ..Batch::default() });
-    tables.store(&end).unwrap();
-    for window in [1, 3, 5, 7, 9, 11] {
-        subject.model.insert(key(window), b"at last".to_vec());
-    }
-    assert!(tables.log.is_empty());
-    subject.check(tables);
-}
-
-#[test]
-fn nothing_but_windows_is_logged() {
+fn nothing_but_windows_is_logged_and_they_are_nowhere_else() {
     let subject = Subject::new();
     let mut tables = subject.open();
+    let before = tables.log;
     for table in Table::ALL.into_iter().filter(|table| *table != Table::Topic) {
         let mut batch = Pending::default();
         let change = |window| Change { table, key: key(window), value: Some(b"elsewhere".to_vec().into()) };
         batch.add(Batch { changes: (0..20).map(change).collect(), ..Batch::default() });
         tables.store(&batch).unwrap();
-        assert!(tables.log.is_empty(), "{table:?}");
+        assert_eq!(tables.log, before, "{table:?}");
     }
     // Together with windows: each where it belongs.
-    let mut batch = pending(&[1, 70, 140, 210, 280].map(|window| (window, Some(b"second".to_vec()))));
+    let mut batch = pending(&[(1, Some(b"second".to_vec()))]);
     let change = Change { table: Table::Peer, key: key(1), value: Some(b"a chain key".to_vec().into()) };
     batch.add(Batch { changes: vec![change], ..Batch::default() });
     tables.store(&batch).unwrap();
-    assert!(!tables.log.is_empty());
     drop(tables);
     let database = Database::open(subject.path()).unwrap();
-    let log = database.begin_read().unwrap().open_table(LOG).unwrap();
-    let (_, entry) = log.iter().unwrap().next().unwrap().unwrap();
+    let reading = database.begin_read().unwrap();
+    let log = reading.open_table(LOG).unwrap();
+    let (_, entry) = log.last().unwrap().unwrap();
     assert!(!entry.value().windows(11).any(|bytes| bytes == b"a chain key"));
     assert!(entry.value().windows(6).any(|bytes| bytes == b"second"));
+    let records = reading.open_table(RECORDS).unwrap();
+    let windows = records.iter().unwrap().filter(|record| {
+        let (key, _) = record.as_ref().unwrap();
+        key.value()[0] == Table::Topic as u8
+    });
+    assert_eq!((windows.count(), records.len().unwrap()), (0, 20 * (u64::try_from(Table::ALL.len()).unwrap() - 1)));
 }
 
 #[test]
 fn whatever_comes_the_last_counts() {
     let mut subject = Subject::new();
     let mut tables = subject.open();
-    let (mut seed, mut seen) = (7_u32, [0, 0]);
+    let (mut seed, mut anew) = (7_u32, 0);
     let mut next = |below: u32| {
         seed = seed.wrapping_mul(1_664_525).wrapping_add(1_013_904_223);
         (seed >> 8) % below
     };
     for round in 0..300 {
-        // Few, scattered, dense.
+        // Some of them twice.
         let many = [3, 30, 90][usize::try_from(next(3)).unwrap()];
-        let mut changes = BTreeMap::new();
+        let mut changes = Vec::new();
         for _ in 0..=next(many) {
             let value = vec![round.to_string().as_bytes()[0]; usize::try_from(next(4_000)).unwrap()];
-            changes.insert(next(WINDOWS), (next(8) > 0).then_some(value));
+            changes.push((next(WINDOWS), (next(8) > 0).then_some(value)));
         }
         let before = tables.log;
-        subject.store(&mut tables, &changes.into_iter().collect::<Vec<_>>());
-        let emptied = tables.log.bytes() < before.bytes();
-        seen = [seen[0] + u32::from(emptied), seen[1] + u32::from(!tables.log.is_empty())];
-        if round % 20 == 0 || emptied {
+        subject.store(&mut tables, &changes);
+        let is_anew = tables.log.bytes() < before.bytes();
+        anew += u32::from(is_anew);
+        if round % 20 == 0 || is_anew {
             tables = subject.check(tables);
         }
     }
     subject.check(tables);
-    assert!(seen[0] > 5 && seen[1] > 50, "{seen:?}");
+    assert!(anew > 5, "{anew}");
 }
 
 fn state_key(directory: &Path) -> StateKey {
@@ -288,21 +272,20 @@ fn in_a_sealed_file_the_log_is_sealed() {
     subject.put(&mut tables, &[1, 70, 140, 210, 280], SEEN);
     subject.store(&mut tables, &[(70, None)]);
     drop(tables);
-    assert_eq!(entries(&subject.path()), 2);
-    // Sealed with what the log has.
+    assert_eq!(entries(&subject.path()), 3);
+    // Sealed with what was there.
     subject.key = Some(state_key(subject.directory.path()));
     let mut tables = subject.check(subject.open());
-    assert!(tables.log.is_empty());
     subject.put(&mut tables, &[2, 71, 141, 211, 281], SEEN);
-    assert!(!tables.log.is_empty());
-    drop(subject.check(tables));
+    tables = subject.check(tables);
     let file = fs::read(subject.path()).unwrap();
     assert!(!file.windows(SEEN.len()).any(|bytes| bytes == SEEN));
-    // It goes to its place as it is, and opens there.
-    let mut tables = subject.open();
-    let half: Vec<u32> = (100..300).collect();
-    subject.put(&mut tables, &half, b"third");
-    assert!(tables.log.is_empty());
+    // What is written anew stays as it was sealed, and opens.
+    subject.put(&mut tables, &[3], &[7; SLACK]);
+    let before = tables.log.bytes();
+    subject.put(&mut tables, &[3], b"short again");
+    subject.put(&mut tables, &[4], &[7; SLACK]);
+    assert!(tables.log.bytes() < before + SLACK, "written anew");
     subject.check(tables);
 }
 
@@ -314,28 +297,17 @@ fn a_log_that_is_cut_short_is_refused() {
     drop(tables);
     let database = Database::open(subject.path()).unwrap();
     let read = database.begin_read().unwrap().open_table(LOG).unwrap();
-    let whole = ReadableTable::get(&read, 0).unwrap().unwrap().value().to_vec();
+    let whole = ReadableTable::get(&read, 1).unwrap().unwrap().value().to_vec();
     drop(read);
     for length in [1, 7, 8, 11, whole.len() - 1] {
         let transaction = database.begin_write().unwrap();
-        transaction.open_table(LOG).unwrap().insert(0, &whole[..length]).unwrap();
+        transaction.open_table(LOG).unwrap().insert(1, &whole[..length]).unwrap();
         transaction.commit().unwrap();
         let reading = database.begin_read().unwrap();
         let refused = super::log::visit(&reading, |_, _| Ok(())).unwrap_err().to_string();
         assert!(refused.contains("its log is cut short"), "{length}: {refused}");
     }
     drop(database);
-    let trouble = subject.open().read().err().unwrap();
-    assert!(matches!(trouble.of(&subject.path()), StateError::Database { .. }));
-}
-
-#[test]
-fn how_much_is_in_it_is_known_after_a_start() {
-    let mut subject = Subject::new();
-    let mut tables = subject.open();
-    subject.put(&mut tables, &[1, 70, 140, 210, 280], b"second");
-    subject.put(&mut tables, &[2], b"third");
-    let before: Extent = tables.log;
-    drop(tables);
-    assert_eq!(subject.open().log, before);
+    let error = Tables::open(&subject.path(), None).err().unwrap();
+    assert!(matches!(&error, StateError::Database { why, .. } if why.contains("cut short")), "{error}");
 }

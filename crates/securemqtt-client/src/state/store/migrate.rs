@@ -4,8 +4,8 @@
 //! every number may have been used. It becomes the record of [`Table::Counter`], `version 1 | counter 8`, in the
 //! transaction that sets the schema. The file goes after that.
 //!
-//! 2 → 3: there is a log ([`super::log`]), empty at first. The records stay as they are; but a program that knows no log would
-//! take the windows in their places for the newest, and must refuse the file.
+//! 2 → 4, 3 → 4: windows are in the log ([`super::log`]) and nowhere else. Schema 2 had them among the records; schema 3 there,
+//! too, with a log of those that counted more. Their bytes stay as they are.
 //!
 //! Records have versions of their own, which the engines read. Sealed records are bound to the schema that made their form
 //! (`seal.rs`): a later step that changes it opens them with the old one and seals them with the new.
@@ -15,18 +15,20 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use redb::{Database, ReadableTable as _};
+use securemqtt_core::packed::Packed;
 use securemqtt_core::record::Table;
 
 use super::super::atomic;
 use super::StateError;
 use super::file::guarded;
-use super::log::LOG;
+use super::log;
 use super::tables::{META, RECORDS, SCHEMA, meta};
 
 /// The schema with the counter in a file.
 pub(super) const WITH_COUNTER_FILE: u8 = 1;
-/// The schema without a log.
-pub(super) const WITHOUT_LOG: u8 = 2;
+/// The schema without a log, and that with windows in both places.
+const WITHOUT_LOG: u8 = 2;
+const WINDOWS_IN_PLACES: u8 = 3;
 /// 20 decimal digits and a line feed: a shorter file was cut.
 const COUNTER_LENGTH: usize = 21;
 const RECORD_VERSION: u8 = 1;
@@ -42,9 +44,9 @@ pub(super) fn to_ours(database: &Database, path: &Path) -> Result<(), StateError
     match schema.as_deref() {
         Some([WITH_COUNTER_FILE]) => {
             take_counter(database, path)?;
-            begin_log(database, path)?;
+            gather_windows(database, path)?;
         }
-        Some([WITHOUT_LOG]) => begin_log(database, path)?,
+        Some([WITHOUT_LOG | WINDOWS_IN_PLACES]) => gather_windows(database, path)?,
         Some([SCHEMA]) => {}
         other => return Err(StateError::Database { path: path.to_owned(), why: refusal(other) }),
     }
@@ -80,14 +82,30 @@ fn take_counter(database: &Database, path: &Path) -> Result<(), StateError> {
     stored.map_err(|trouble| trouble.of(path))
 }
 
-fn begin_log(database: &Database, path: &Path) -> Result<(), StateError> {
-    let begun = guarded(|| {
+fn gather_windows(database: &Database, path: &Path) -> Result<(), StateError> {
+    let gathered = guarded(|| {
         let transaction = database.begin_write()?;
-        transaction.open_table(LOG)?;
-        transaction.open_table(META)?.insert("schema", [SCHEMA].as_slice())?;
+        {
+            let mut records = transaction.open_table(RECORDS)?;
+            let mut in_places = Packed::default();
+            for record in records.iter()? {
+                let (key, value) = record?;
+                if is_window(key.value()) {
+                    in_places.push(&[key.value()], Some(value.value()));
+                }
+            }
+            records.retain(|key, _| !is_window(key))?;
+            // An entry counts more than what was in a place.
+            log::write_anew(&transaction, in_places.bytes(), &[])?;
+            transaction.open_table(META)?.insert("schema", [SCHEMA].as_slice())?;
+        }
         Ok(transaction.commit()?)
     });
-    begun.map_err(|trouble| trouble.of(path))
+    gathered.map_err(|trouble| trouble.of(path))
+}
+
+fn is_window(key: &[u8]) -> bool {
+    key.first() == Some(&(Table::Topic as u8))
 }
 
 fn parse_record(value: &[u8]) -> Option<u64> {

@@ -4,17 +4,17 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
 
-use redb::{Database, ReadableDatabase as _, TableDefinition};
+use redb::{Database, ReadableDatabase as _, ReadableTableMetadata as _, TableDefinition};
 use securemqtt_core::kdf;
 use securemqtt_core::record::Table;
 
-use super::log::LOG;
 use super::tables::meta;
 use super::*;
 
-// As schema 1 was written. They stand here again so that no change of ours changes the past.
+// As earlier schemas were written. They stand here again so that no change of ours changes the past.
 const META_1: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const RECORDS_1: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
+const LOG_3: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
 const PEER: u8 = 17;
 const TOPIC: u8 = 20;
 
@@ -89,6 +89,33 @@ impl Old {
         self
     }
 
+    /// As a subscriber of schema 3 left it: windows among the records, and a log of those that count more.
+    fn with_schema_3(self, key: Option<&StateKey>) -> Self {
+        let old = self.with_schema_2(key);
+        let stored = |place: &[u8], value: &[u8]| key.map_or_else(|| value.to_vec(), |key| seal_2(key, place, value));
+        let said = |window: u8, value: Option<&[u8]>| {
+            let place = [TOPIC, window];
+            let value = value.map(|value| stored(&place, value));
+            let length = value.as_ref().map_or(u32::MAX, |value| u32::try_from(value.len()).unwrap());
+            [&2_u32.to_be_bytes()[..], &length.to_be_bytes(), &place, &value.unwrap_or_default()].concat()
+        };
+        let database = Database::open(old.database()).unwrap();
+        let transaction = database.begin_write().unwrap();
+        {
+            transaction.open_table(META_1).unwrap().insert("schema", [3].as_slice()).unwrap();
+            let mut records = transaction.open_table(RECORDS_1).unwrap();
+            for window in [b'u', b'v'] {
+                let place = [TOPIC, window];
+                records.insert(place.as_slice(), stored(&place, b"overtaken").as_slice()).unwrap();
+            }
+            let mut log = transaction.open_table(LOG_3).unwrap();
+            log.insert(4, [said(b'v', Some(b"overtaken, too")), said(b'u', None)].concat().as_slice()).unwrap();
+            log.insert(5, [said(b'v', Some(b"the last")), said(b'w', Some(b"a new one"))].concat().as_slice()).unwrap();
+        }
+        transaction.commit().unwrap();
+        old
+    }
+
     fn with_counter(self, text: &str) -> Self {
         fs::write(self.path().join("counter"), text).unwrap();
         self
@@ -141,7 +168,7 @@ fn a_file_of_schema_1_keeps_its_records_and_takes_the_counter_in() {
         let loaded = old.open().unwrap();
         assert_eq!((session(&loaded), counter(&loaded), loaded.clean), (&b"a session"[..], Some(2048), false));
         assert_eq!(loaded.cursor, Some(Cursor { device: 1, inode: 2, length: 3 }));
-        assert_eq!((old.schema(), old.has_counter_file()), (vec![3], false));
+        assert_eq!((old.schema(), old.has_counter_file()), (vec![4], false));
     }
 }
 
@@ -149,14 +176,14 @@ fn a_file_of_schema_1_keeps_its_records_and_takes_the_counter_in() {
 fn one_without_a_counter_has_none_afterwards() {
     let old = Old::new().with_database();
     let loaded = old.open().unwrap();
-    assert_eq!((session(&loaded), counter(&loaded), old.schema()), (&b"a session"[..], None, vec![3]));
+    assert_eq!((session(&loaded), counter(&loaded), old.schema()), (&b"a session"[..], None, vec![4]));
 }
 
 #[test]
 fn a_counter_without_a_database_is_taken_in_and_sealed_where_there_is_a_key() {
     let old = Old::new().with_counter("00000000000000003072\n");
     assert_eq!(counter(&old.open().unwrap()), Some(3072));
-    assert_eq!((old.schema(), old.has_counter_file()), (vec![3], false));
+    assert_eq!((old.schema(), old.has_counter_file()), (vec![4], false));
     for old in [Old::new(), Old::new().with_database()].map(|old| old.with_counter("00000000000000003072\n")) {
         let key = key(old.0.path());
         assert_eq!(counter(&old.open_with(Some(&key)).unwrap()), Some(3072));
@@ -182,25 +209,37 @@ fn a_kill_between_two_steps_costs_nothing() {
     let old = Old::new().with_counter("00000000000000002048\n");
     Tables::create(&old.database(), None).unwrap();
     assert_eq!(old.schema(), [1]);
-    assert_eq!((counter(&old.open().unwrap()), old.schema()), (Some(2048), vec![3]));
+    assert_eq!((counter(&old.open().unwrap()), old.schema()), (Some(2048), vec![4]));
 }
 
 #[test]
 fn a_file_of_schema_2_keeps_its_records_sealed_or_not_and_gets_a_log() {
+    is_brought_to_ours(Old::with_schema_2, &[(b"t", b"a window")]);
+}
+
+#[test]
+fn a_file_of_schema_3_keeps_what_counts_of_its_windows() {
+    is_brought_to_ours(Old::with_schema_3, &[(b"t", b"a window"), (b"v", b"the last"), (b"w", b"a new one")]);
+}
+
+fn is_brought_to_ours(with: impl Fn(Old, Option<&StateKey>) -> Old, windows: &[(&[u8], &[u8])]) {
     let place = tempfile::tempdir().unwrap();
     for key in [None, Some(key(place.path()))] {
-        let old = Old::new().with_schema_2(key.as_ref());
+        let old = with(Old::new(), key.as_ref());
         // The first time it is brought to ours; the second time it is ours.
         for _ in 0..2 {
             let loaded = old.open_with(key.as_ref()).unwrap();
             assert_eq!((session(&loaded), counter(&loaded), loaded.clean), (&b"a session"[..], Some(2048), false));
-            let window = loaded.records.iter().find(|record| record.table == Table::Topic).unwrap();
-            assert_eq!((&window.key[..], &window.value[..], loaded.records.len()), (&b"t"[..], &b"a window"[..], 3));
+            let found = loaded.records.iter().filter(|record| record.table == Table::Topic);
+            let mut found: Vec<(&[u8], &[u8])> = found.map(|record| (&record.key[..], &record.value[..])).collect();
+            found.sort_unstable();
+            assert_eq!((&found[..], loaded.records.len()), (windows, windows.len() + 2));
             assert_eq!(loaded.cursor, Some(Cursor { device: 1, inode: 2, length: 3 }));
-            // Which a program of schema 2 refuses: it would not see the log.
-            assert_eq!(old.schema(), [3]);
+            // Which an earlier program refuses: it would not see them.
+            assert_eq!(old.schema(), [4]);
             let database = Database::open(old.database()).unwrap();
-            assert!(database.begin_read().unwrap().open_table(LOG).is_ok());
+            let records = database.begin_read().unwrap().open_table(RECORDS_1).unwrap();
+            assert_eq!(records.len().unwrap(), 2, "no window");
         }
         assert_eq!(old.open().is_err(), key.is_some());
     }
@@ -212,7 +251,7 @@ fn one_that_was_not_sealed_is_brought_to_ours_and_sealed_at_once() {
     let old = Old::new().with_schema_2(None);
     for _ in 0..2 {
         let loaded = old.open_with(Some(&key(place.path()))).unwrap();
-        assert_eq!((session(&loaded), counter(&loaded), old.schema()), (&b"a session"[..], Some(2048), vec![3]));
+        assert_eq!((session(&loaded), counter(&loaded), old.schema()), (&b"a session"[..], Some(2048), vec![4]));
     }
 }
 

@@ -8,7 +8,7 @@
 //! A thread commits; what is handed in while it is at work goes into one transaction after it. A full disk stops nothing
 //! but this: it is tried again until it works, and until then nothing counts as stored.
 //!
-//! Scattered replay windows go to their places by way of a log (`log.rs`), in the same file and the same transactions.
+//! Replay windows are in a log (`log.rs`), in the same file and the same transactions.
 //!
 //! What a start needs is read into memory ([`Loaded`]), but for the segments of a publisher's spool: of those only the keys,
 //! and [`Store::fetch`] reads one at a time, so that a spool of 64 MiB takes no more memory than its largest segment and

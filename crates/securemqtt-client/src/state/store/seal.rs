@@ -5,8 +5,8 @@
 //!  key ‖ iv = Expand(state key, "record" ‖ salt, 28), sequence number 0, AAD = table 1 ‖ key of the record ‖ form 1
 //! ```
 //! The form is the number of the schema that gave the bytes of records their meaning. The salt is drawn anew whenever a record
-//! is stored, so that no key seals twice, whatever was restored or copied. In the log a record is sealed for its place already,
-//! and goes there as it is.
+//! is stored, so that no key seals twice, whatever was restored or copied. A window in the log
+//! is sealed as a record is.
 //!
 //! In the clear stay the keys of records (ids, run numbers, topics: all of them cross the broker in the clear, too), the
 //! output file's place, and the segments of a publisher's spool: they are the frames as they were sent, which is
@@ -23,12 +23,13 @@ use std::path::Path;
 
 use redb::{Database, ReadableDatabase as _, ReadableTable as _};
 use securemqtt_core::kdf;
+use securemqtt_core::packed::Packed;
 use securemqtt_core::primitives::TAG_LEN;
 use securemqtt_core::record::Table;
 use zeroize::Zeroizing;
 
 use super::file::{self, guarded};
-use super::log::{self, LOG};
+use super::log;
 use super::queue::Value;
 use super::tables::{META, RECORDS, meta};
 use super::{StateError, StateKey};
@@ -100,15 +101,21 @@ fn copy(from: &Database, to: &Database, with: &StateKey) -> Result<(), redb::Err
         }
         meta.insert(CHECK, check(with)?.as_slice())?;
         let mut records = writing.open_table(RECORDS)?;
-        log::visit(&reading, |key, value| {
+        for record in reading.open_table(RECORDS)?.iter()? {
+            let (key, value) = record?;
+            let (key, value) = (key.value(), value.value());
             if applies_to(key) {
                 records.insert(key, seal(with, key, value)?.as_slice())?;
             } else {
                 records.insert(key, value)?;
             }
+        }
+        let mut windows = Packed::default();
+        log::visit(&reading, |key, value| {
+            windows.push(&[key], Some(&seal(with, key, value)?));
             Ok(())
         })?;
-        writing.open_table(LOG)?;
+        log::write_anew(&writing, &[], windows.bytes())?;
     }
     Ok(writing.commit()?)
 }

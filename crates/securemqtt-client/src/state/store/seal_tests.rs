@@ -4,9 +4,10 @@ use std::fs::{self, Permissions};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 
-use redb::{Database, ReadableDatabase as _};
+use redb::{Database, ReadableTable as _, WriteTransaction};
 use securemqtt_core::record::Table;
 
+use super::log::LOG;
 use super::tables::RECORDS;
 use super::tests::put;
 use super::*;
@@ -79,7 +80,9 @@ fn what_was_not_sealed_is_sealed_with_the_first_key() {
     let directory = directory.path();
     let (store, _) = open(directory, None).unwrap();
     let cursor = Some(Cursor { device: 1, inode: 2, length: 3 });
-    store.submit(Batch { cursor: cursor.clone(), clean: Some(false), ..put(b"old", b"another secret") });
+    let old = Change { table: Table::Run, key: b"old".to_vec(), value: Some(b"another secret".to_vec().into()) };
+    store.submit(Batch { changes: vec![old], cursor: cursor.clone(), clean: Some(false), ..Batch::default() });
+    store.submit(put(b"a window", SECRET));
     store.submit(segment());
     // Enough that the pages are not all used again.
     let gone: Vec<[u8; 1]> = (0..40).map(|number| [number]).collect();
@@ -90,7 +93,7 @@ fn what_was_not_sealed_is_sealed_with_the_first_key() {
     store.submit(Batch { changes: gone.iter().map(remove).collect(), ..Batch::default() });
     store.close().unwrap();
     let (store, loaded) = open(directory, None).unwrap();
-    assert_eq!(loaded.records.len(), 1);
+    assert_eq!(loaded.records.len(), 2);
     store.close().unwrap();
     let seen = [SECRET, b"another secret"].map(|secret| count(directory, secret) > 0);
     assert_eq!(seen, [true, true], "what is in no record any more is still in the file");
@@ -98,6 +101,7 @@ fn what_was_not_sealed_is_sealed_with_the_first_key() {
     let ours = key(directory, "ours");
     let (store, loaded) = open(directory, Some(&ours)).unwrap();
     assert_eq!((value(&loaded, b"old"), &loaded.cursor, loaded.clean), (b"another secret".to_vec(), &cursor, false));
+    assert_eq!((value(&loaded, b"a window"), loaded.records.len()), (SECRET.to_vec(), 2));
     assert_eq!(loaded.segments, [b"s"]);
     drop(store);
     assert_eq!([SECRET, b"another secret"].map(|secret| count(directory, secret)), [0, 0]);
@@ -129,19 +133,48 @@ fn sealed_bytes_open_in_their_own_place_only() {
     let directory = directory.path();
     let ours = key(directory, "ours");
     let (store, _) = open(directory, Some(&ours)).unwrap();
-    store.submit(put(b"a", b"1"));
-    store.submit(put(b"b", b"2"));
+    for (key, value) in [(b"a", b"1"), (b"b", b"2")] {
+        let change = Change { table: Table::Run, key: key.to_vec(), value: Some(value.to_vec().into()) };
+        store.submit(Batch { changes: vec![change], ..Batch::default() });
+    }
     store.close().unwrap();
-    let place = |key: &[u8]| [&[Table::Topic as u8], key].concat();
+    let place = |key: &[u8]| [&[Table::Run as u8], key].concat();
+    change(directory, |writing| {
+        let mut records = writing.open_table(RECORDS).unwrap();
+        let of_a = records.get(place(b"a").as_slice()).unwrap().unwrap().value().to_vec();
+        records.insert(place(b"b").as_slice(), of_a.as_slice()).unwrap();
+    });
+    is_refused_as_changed(directory, &ours);
+}
+
+/// The same of the log, where keys and values stand one behind the other.
+#[test]
+fn a_sealed_window_opens_as_its_own_only() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let ours = key(directory, "ours");
+    let (store, _) = open(directory, Some(&ours)).unwrap();
+    store.submit(put(b"a", b"1"));
+    store.close().unwrap();
+    change(directory, |writing| {
+        let mut log = writing.open_table(LOG).unwrap();
+        let mut entry = log.get(0).unwrap().unwrap().value().to_vec();
+        let at = entry.windows(2).position(|bytes| bytes == [Table::Topic as u8, b'a']).unwrap();
+        entry[at + 1] = b'b';
+        log.insert(0, entry.as_slice()).unwrap();
+    });
+    is_refused_as_changed(directory, &ours);
+}
+
+fn change(directory: &Path, change: impl FnOnce(&WriteTransaction)) {
     let database = Database::open(directory.join("state/state.redb")).unwrap();
-    let reading = database.begin_read().unwrap();
-    let of_a = reading.open_table(RECORDS).unwrap().get(place(b"a").as_slice()).unwrap().unwrap().value().to_vec();
-    drop(reading);
     let writing = database.begin_write().unwrap();
-    writing.open_table(RECORDS).unwrap().insert(place(b"b").as_slice(), of_a.as_slice()).unwrap();
+    change(&writing);
     writing.commit().unwrap();
-    drop(database);
-    let refused = open(directory, Some(&ours)).unwrap_err();
+}
+
+fn is_refused_as_changed(directory: &Path, key: &StateKey) {
+    let refused = open(directory, Some(key)).unwrap_err();
     assert!(matches!(refused, StateError::Database { .. }), "{refused}");
     assert!(refused.to_string().contains("a record was changed"), "{refused}");
 }

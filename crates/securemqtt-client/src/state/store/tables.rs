@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::path::Path;
 
-use redb::{Database, ReadableDatabase as _, ReadableTableMetadata as _, TableDefinition, WriteTransaction};
+use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction};
 use securemqtt_core::packed::Packed;
 use securemqtt_core::record::{Record, Table};
 use zeroize::Zeroizing;
@@ -15,10 +15,10 @@ use super::windows;
 use super::{Cursor, Loaded, StateError, StateKey, migrate, seal};
 
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
-/// By the number of the table and the key in it.
+/// All but the windows, by the number of the table and the key in it.
 pub(super) const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
 /// The version of the tables here.
-pub(super) const SCHEMA: u8 = 3;
+pub(super) const SCHEMA: u8 = 4;
 
 /// An open database, and the key that it is sealed with.
 pub(super) struct Tables {
@@ -75,42 +75,23 @@ impl Tables {
         Ok(transaction.abort()?)
     }
 
-    /// Puts records into their places, or into the log; tells what is in that now.
+    /// Puts records into their places, and windows into the log; tells what is in that now.
     fn put(&self, transaction: &WriteTransaction, batch: &Pending) -> Result<Extent, redb::Error> {
         let mut records = transaction.open_table(RECORDS)?;
-        let (windows, mut extent, ends) = (&batch.windows, self.log, batch.clean == Some(true));
-        let logged = !ends && extent.suits(windows, records.len()?);
-        let stays = !ends && (windows.number() == 0 || logged && extent.has_room(windows));
-        // Before a window is put in a place that the log has something for.
-        if !stays && !extent.is_empty() {
-            log::fold(transaction, &mut records)?;
-            extent = Extent::default();
+        for ((table, key), value) in batch.changes() {
+            let key = record_key(*table, key);
+            match value {
+                Some(value) => drop(records.insert(&*key, &*self.stored(&key, value)?)?),
+                None => drop(records.remove(&*key)?),
+            }
         }
-        let changes =
-            batch.changes().map(|((table, key), value)| (record_key(*table, key), value.map(|value| &***value)));
-        for (key, value) in changes {
-            self.put_in_place(&mut records, &key, value)?;
+        if batch.windows.number() == 0 {
+            return Ok(self.log);
         }
-        if logged {
-            return extent.append(&mut transaction.open_table(LOG)?, &self.entry(windows)?);
-        }
-        for (key, value) in windows::changes([windows.bytes()])? {
-            self.put_in_place(&mut records, key, value)?;
-        }
-        Ok(extent)
+        log::append(transaction, self.log, &self.entry(&batch.windows)?)
     }
 
-    fn put_in_place(
-        &self,
-        records: &mut redb::Table<'_, &[u8], &[u8]>,
-        key: &[u8],
-        value: Option<&[u8]>,
-    ) -> Result<(), redb::Error> {
-        let stored = value.map(|value| self.stored(key, value)).transpose()?;
-        log::place(records, key, stored.as_deref())
-    }
-
-    /// Windows as the log has them: sealed for their places, where the state is sealed.
+    /// Windows as the log has them: sealed, where the state is.
     fn entry<'a>(&self, windows: &'a Packed) -> Result<Cow<'a, [u8]>, redb::Error> {
         if self.key.is_none() {
             return Ok(Cow::Borrowed(windows.bytes()));
@@ -126,7 +107,14 @@ impl Tables {
     /// One record.
     pub(super) fn fetch(&self, (table, key): &Place) -> Result<Option<Value>, String> {
         let key = record_key(*table, key);
-        let stored = guarded(|| log::get(&self.database.begin_read()?, *table, &key));
+        let stored = guarded(|| {
+            let transaction = self.database.begin_read()?;
+            if log::takes(*table) {
+                return log::get(&transaction, &key);
+            }
+            let stored = transaction.open_table(RECORDS)?.get(&*key)?;
+            Ok(stored.map(|stored| stored.value().to_vec()))
+        });
         let stored = stored.map_err(|trouble| trouble.why())?;
         stored.map(|stored| self.loaded(&key, stored)).transpose()
     }
@@ -136,11 +124,15 @@ impl Tables {
         let (mut stored, mut segments) = (Vec::new(), Vec::new());
         guarded(|| {
             let transaction = self.database.begin_read()?;
-            log::visit(&transaction, |key, value| {
-                match key.split_first() {
+            for record in transaction.open_table(RECORDS)?.iter()? {
+                let (key, value) = record?;
+                match key.value().split_first() {
                     Some((&table, key)) if table == Table::Segment as u8 => segments.push(key.to_vec()),
-                    _ => stored.push((key.to_vec(), value.to_vec())),
+                    _ => stored.push((key.value().to_vec(), value.value().to_vec())),
                 }
+            }
+            log::visit(&transaction, |key, value| {
+                stored.push((key.to_vec(), value.to_vec()));
                 Ok(())
             })
         })?;

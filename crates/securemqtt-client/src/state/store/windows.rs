@@ -1,11 +1,11 @@
 //! Replay windows as they are stored: what an entry of the log says of them.
 
-use std::collections::BTreeMap;
+use std::collections::HashMap;
 
 use securemqtt_core::packed::{PackedChange, unpack};
 
 /// What is said of records: each once, by its key; none where it was removed.
-pub(super) type Changes<'a> = BTreeMap<&'a [u8], Option<&'a [u8]>>;
+pub(super) type Changes<'a> = HashMap<&'a [u8], Option<&'a [u8]>>;
 
 /// The last change of each record in some entries, of which the later count.
 pub(super) fn changes<'a>(entries: impl IntoIterator<Item = &'a [u8]>) -> Result<Changes<'a>, redb::Error> {
@@ -47,7 +47,7 @@ mod tests {
         let (a, b, c) = (place(b"a"), place(b"b"), place(b"c"));
         let want = [(&a[..], Some(&b"23"[..])), (&b, Some(b"")), (&c, None)];
         assert_eq!(windows.number(), 5);
-        assert_eq!(changes([windows.bytes()]).unwrap().into_iter().collect::<Vec<_>>(), want);
+        assert_eq!(changes([windows.bytes()]).unwrap(), want.into());
         let last = |key: &[u8]| last(windows.bytes(), key).unwrap();
         assert_eq!(last(&a), Some((&a[..], Some(&b"23"[..]))));
         assert_eq!(last(&c), Some((&c[..], None)));
