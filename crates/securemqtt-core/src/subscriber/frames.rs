@@ -38,10 +38,9 @@ impl Subscriber {
         let Some(candidates) = self.runs.of_frame(number) else { return self.park(frame, now) };
         let mut result = Err(Reject::NotAuthentic);
         for run in candidates {
-            let Some(stream) = self.streams.get_at(&mut run.place, run.publisher, run.stream) else { continue };
-            match run.open(stream, frame, &mut self.room, &mut out.deliveries) {
+            match run.open(&mut self.streams, frame, &mut self.room, &mut out.deliveries) {
                 Ok(opened) => {
-                    stream.fresh = true;
+                    run.fresh = true;
                     let is_of_note = opened.is_of_note() || run.followed;
                     match run.topics.last_mut() {
                         Some(state) if is_of_note => self.dirty.topic(run.publisher, number, state),

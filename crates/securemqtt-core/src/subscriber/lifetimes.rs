@@ -198,11 +198,13 @@ impl Subscriber {
 
     /// Forgets a run.
     fn drop_run(&mut self, id: PeerId, order: u64) {
-        let Some(number) = self.peers.get_mut(&id).and_then(|peer| peer.runs.remove(order)) else { return };
-        self.touch(id);
+        let Some(peer) = self.peers.get_mut(&id) else { return };
+        let Some(number) = peer.runs.remove(order) else { return };
         if let Some(run) = self.runs.remove(id, number) {
+            peer.fresh |= run.fresh;
             self.dirty.dead_run(&run);
         }
+        self.touch(id);
     }
 
     /// Forgets a stream and its runs, and tells what will not come any more.

@@ -24,20 +24,19 @@ impl Subscriber {
         // None of a publisher whose frames are held has been opened, so none is expected.
         // That they are those of the frame before need not be checked: under another key than its own no frame opens.
         let Some(run) = self.runs.last_mut() else { return unexpected() };
-        let Some(stream) = self.streams.still_at(run.place, run.publisher, run.stream) else { return unexpected() };
         let Some(state) = run.topics.last_mut() else { return unexpected() };
-        if run.followed || stream.signed_frames || !state.reported.is_empty() || !state.lost.is_empty() {
+        if run.followed || !state.reported.is_empty() || !state.lost.is_empty() {
             return unexpected();
         }
         let Some(end) = state.window.end_at(seq) else { return unexpected() };
         let Some(to) = seq.checked_add(1) else { return unexpected() };
         // One of another generation than the header is another key, too.
-        let Some((_, key)) = state.key.as_deref() else { return unexpected() };
+        let Some(held) = state.key.as_ref().filter(|held| !held.signed_frames) else { return unexpected() };
         let sealed = message.get(next.encoded().len()..).and_then(<[u8]>::split_last_chunk::<TAG_LEN>);
         let Some((text, tag)) = sealed else { return unexpected() };
         let plain = readings.begin(text.len());
         plain.extend_from_slice(text);
-        if key.open_in_place(seq.into(), next.associated_data(), plain, tag).is_err() {
+        if held.key.open_in_place(seq.into(), next.associated_data(), plain, tag).is_err() {
             return unexpected();
         }
         deliver(&mut out.deliveries, || {
@@ -46,7 +45,7 @@ impl Subscriber {
         });
         *end = to;
         next.advance();
-        stream.fresh = true;
+        run.fresh = true;
         if state.noted != Noted::Listed {
             self.dirty.reading(run.publisher, run.number, state);
         }

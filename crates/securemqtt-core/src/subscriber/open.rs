@@ -7,13 +7,14 @@ use crate::chunk::Chunk;
 use crate::identity::PeerId;
 use crate::kdf;
 use crate::ledger::leaf;
-use crate::primitives::{SIGNATURE_LEN, TAG_LEN};
+use crate::primitives::{AeadKey, SIGNATURE_LEN, TAG_LEN};
 use crate::stream::Signed;
 use crate::wire::{BatchReadings, FrameHeader, Kind, NextFrame, WireError};
 
 use super::event::Reject;
+use super::held::HeldStreams;
 use super::streams::{FRAME_STEPS, HeldStream, NoSecret};
-use super::topics::{OpenedFrame, TopicState};
+use super::topics::{HeldKey, OpenedFrame, TopicState};
 
 /// A FRAME or BATCH as it came.
 #[derive(Clone, Copy, Debug)]
@@ -45,6 +46,26 @@ pub(super) struct Room {
     pub(super) readings: Chunk,
 }
 
+impl Room {
+    /// Verifies and decrypts a frame.
+    #[inline]
+    fn decrypt(&mut self, key: &AeadKey, frame: &SealedFrame<'_>) -> Result<(), Reject> {
+        self.next.set(frame.header, frame.topic);
+        let plain = self.readings.begin(frame.text.len());
+        plain.extend_from_slice(frame.text);
+        let opened = key.open_in_place(frame.header.seq.into(), self.next.associated_data(), plain, frame.tag);
+        opened.map_err(|_| Reject::NotAuthentic)
+    }
+}
+
+/// A frame that was decrypted.
+struct Decrypted {
+    /// Whether the stream's ratchet was stepped for it.
+    stepped: bool,
+    /// Whether a signature must be behind its readings.
+    signed_frames: bool,
+}
+
 /// Delivers a reading. It is made where it stays: a push would be given it, find room, and move it there.
 #[inline]
 pub(super) fn deliver(deliveries: &mut Vec<Delivery>, reading: impl FnOnce() -> Delivery) {
@@ -62,20 +83,23 @@ impl TopicState {
     #[inline]
     pub(super) fn open(
         &mut self,
-        publisher: PeerId,
-        stream: &mut HeldStream,
+        (publisher, stream): (PeerId, u32),
+        streams: &mut HeldStreams,
         frame: &SealedFrame<'_>,
         room: &mut Room,
         deliveries: &mut Vec<Delivery>,
     ) -> Result<OpenedFrame, Reject> {
         let from = frame.header.seq;
         let is_other = from < self.window.end() && self.is_other(frame)?;
-        let stepped = self.decrypt(stream, frame, room)?;
-        if stream.signed_frames {
-            verify(publisher, stream, frame, room)?;
+        let Decrypted { stepped, signed_frames } = match self.decrypt(frame, room) {
+            Some(decrypted) => decrypted?,
+            None => self.decrypt_with_new_key(streams.get_mut(publisher, stream), frame, room)?,
+        };
+        if signed_frames {
+            verify(publisher, streams.get(publisher, stream), frame, room)?;
         }
         let to = if frame.header.kind == Kind::Batch {
-            self.deliver_batch(publisher, stream.id, frame, is_other, room, deliveries)?
+            self.deliver_batch(publisher, stream, frame, is_other, room, deliveries)?
         } else {
             let to = from.checked_add(1).ok_or(Reject::NotAuthentic)?;
             if is_other {
@@ -83,7 +107,7 @@ impl TopicState {
             }
             deliver(deliveries, || {
                 let (payload, topic) = (room.readings.end(), Arc::clone(&self.name));
-                Delivery { topic, publisher, run: frame.header.run, stream: stream.id, seq: from, payload }
+                Delivery { topic, publisher, run: frame.header.run, stream, seq: from, payload }
             });
             room.next.advance();
             to
@@ -105,20 +129,12 @@ impl TopicState {
         }
     }
 
-    /// Verifies and decrypts into the room. Whether the stream's ratchet was stepped for it.
+    /// Verifies and decrypts into the room with the key that is held; none, where that is of another generation.
     #[inline]
-    fn decrypt(&mut self, stream: &mut HeldStream, frame: &SealedFrame<'_>, room: &mut Room) -> Result<bool, Reject> {
-        room.next.set(frame.header, frame.topic);
-        let aad = room.next.associated_data();
-        let plain = room.readings.begin(frame.text.len());
-        plain.extend_from_slice(frame.text);
-        match self.key.as_deref() {
-            Some((generation, key)) if *generation == frame.header.generation => {
-                let opened = key.open_in_place(frame.header.seq.into(), aad, plain, frame.tag);
-                opened.map(|()| false).map_err(|_| Reject::NotAuthentic)
-            }
-            _ => self.decrypt_with_new_key(stream, frame, aad, plain),
-        }
+    fn decrypt(&mut self, frame: &SealedFrame<'_>, room: &mut Room) -> Option<Result<Decrypted, Reject>> {
+        let held = self.key.as_ref().filter(|held| held.generation == frame.header.generation)?;
+        let opened = room.decrypt(&held.key, frame);
+        Some(opened.map(|()| Decrypted { stepped: false, signed_frames: held.signed_frames }))
     }
 
     /// The first frame of a generation, or a late one of an older: the key and the generation are kept only when the tag
@@ -126,25 +142,25 @@ impl TopicState {
     #[cold]
     fn decrypt_with_new_key(
         &mut self,
-        stream: &mut HeldStream,
+        stream: Option<&mut HeldStream>,
         frame: &SealedFrame<'_>,
-        aad: &[u8],
-        plain: &mut [u8],
-    ) -> Result<bool, Reject> {
-        let generation = frame.header.generation;
+        room: &mut Room,
+    ) -> Result<Decrypted, Reject> {
+        let stream = stream.ok_or(Reject::NotAuthentic)?;
+        let (generation, signed_frames) = (frame.header.generation, stream.signed_frames);
         let derived = stream.derive(generation, FRAME_STEPS).map_err(|error| match error {
             NoSecret::BeforeGrant => Reject::BeforeGrant,
             NoSecret::TooFar => Reject::NotAuthentic,
         })?;
         let context = stream.context(frame.header.run, generation);
         let key = kdf::traffic_key(&derived.secret, &context, frame.topic);
-        key.open_in_place(frame.header.seq.into(), aad, plain, frame.tag).map_err(|_| Reject::NotAuthentic)?;
+        room.decrypt(&key, frame)?;
         let stepped = stream.commit(derived);
         // A late frame does not push out the current key.
-        if self.key.as_ref().is_none_or(|held| held.0 < generation) {
-            self.key = Some(Box::new((generation, key)));
+        if self.key.as_ref().is_none_or(|held| held.generation < generation) {
+            self.key = Some(Box::new(HeldKey { generation, signed_frames, key }));
         }
-        Ok(stepped)
+        Ok(Decrypted { stepped, signed_frames })
     }
 
     /// Delivers each reading of a batch that was decrypted into the room. Returns the number behind its last.
@@ -175,7 +191,13 @@ impl TopicState {
 
 /// Checks the signature behind what was decrypted into the room, and takes it off.
 #[inline(never)]
-fn verify(publisher: PeerId, stream: &HeldStream, frame: &SealedFrame<'_>, room: &mut Room) -> Result<(), Reject> {
+fn verify(
+    publisher: PeerId,
+    stream: Option<&HeldStream>,
+    frame: &SealedFrame<'_>,
+    room: &mut Room,
+) -> Result<(), Reject> {
+    let stream = stream.ok_or(Reject::BadSignature)?;
     let plain = room.readings.begun();
     let (body, signature) = plain.split_last_chunk::<SIGNATURE_LEN>().ok_or(Reject::BadSignature)?;
     let signed = Signed::Frame { header: &frame.message[..frame.header_len], topic: frame.topic, body };

@@ -66,6 +66,8 @@ pub(super) struct Peer {
     pub(super) check: Option<Box<Check>>,
     /// When our counter is shown to it next.
     pub(super) mark: Option<Mark>,
+    /// Whether anything was read of a run that is gone, since our counter was last shown to it.
+    pub(super) fresh: bool,
     /// The highest of our counters that this process has sent it, or that it has told us.
     pub(super) sent: u64,
     /// Whether it has told us that our state was rolled back, and we went on.
@@ -104,6 +106,7 @@ impl Peer {
             answer: Answer::default(),
             check: None,
             mark: None,
+            fresh: false,
             sent: 0,
             rollback_accepted: false,
             stale_sctr: None,

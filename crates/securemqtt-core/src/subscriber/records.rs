@@ -75,8 +75,8 @@ pub(super) fn encode_stream(stream: &HeldStream, order: usize) -> Vec<u8> {
 pub(super) fn encode_run(run: &Run) -> Vec<u8> {
     let mut out = vec![version_of(Table::Run)];
     out.extend_from_slice(&run.stream.to_be_bytes());
-    out.push(u8::from(run.beaten) | u8::from(run.tick.is_some()) << 1 | u8::from(run.finished) << 2);
-    out.extend_from_slice(&run.seen.to_be_bytes());
+    out.push(u8::from(run.seen.is_some()) | u8::from(run.tick.is_some()) << 1 | u8::from(run.finished) << 2);
+    out.extend_from_slice(&run.seen.unwrap_or(0).to_be_bytes());
     out.extend_from_slice(&run.tick.map_or(0, |(seq, _)| seq).to_be_bytes());
     out.extend_from_slice(&run.order.to_be_bytes());
     out
@@ -168,8 +168,8 @@ pub(super) fn read_stream(
 pub(super) fn read_run(version: u8, id: PeerId, number: [u8; 5], reader: &mut Reader<'_>) -> Result<Run, WireError> {
     let mut run = Run::new(id, number, reader.u32()?, 0);
     let flags = reader.u8()?;
-    run.beaten = flags & 1 != 0;
-    run.seen = reader.u32()?;
+    let seen = reader.u32()?;
+    run.seen = (flags & 1 != 0).then_some(seen);
     let tick = reader.u32()?;
     run.tick = (flags & 2 != 0).then_some((tick, 0));
     run.finished = flags & 4 != 0;

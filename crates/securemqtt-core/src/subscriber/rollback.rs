@@ -126,8 +126,8 @@ impl Subscriber {
     pub(super) fn tend_mark<R: CryptoRng + ?Sized>(&mut self, id: PeerId, now: Now, rng: &mut R, out: &mut Output) {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         let Some(mark) = peer.mark.filter(|mark| mark.at_ms <= now.mono_ms) else { return };
-        let is_fresh = |stream: &u32| self.streams.get(id, *stream).is_some_and(|held| held.fresh);
-        let wanted = mark.must || peer.streams.iter().any(is_fresh);
+        let is_fresh = |number| self.runs.find(id, number).is_some_and(|run| run.fresh);
+        let wanted = mark.must || peer.fresh || peer.runs.numbers().any(is_fresh);
         peer.mark = Some(Mark { at_ms: now.mono_ms + MARK_MS + u64::from(rng.next_u32()) % (MARK_MS / 8), ..mark });
         if wanted && !self.send_report(id, Vec::new(), now, out) {
             let at_ms = now.mono_ms + 20 + u64::from(rng.next_u32()) % LATER_MS;
@@ -140,8 +140,9 @@ impl Subscriber {
         let Some(peer) = self.peers.get_mut(&id) else { return };
         peer.sent = peer.sent.max(sctr);
         peer.mark = peer.mark.map(|mark| Mark { must: false, ..mark });
-        for stream in &peer.streams {
-            self.streams.get_mut(id, *stream).into_iter().for_each(|held| held.fresh = false);
+        peer.fresh = false;
+        for number in peer.runs.numbers() {
+            self.runs.find_mut(id, number).into_iter().for_each(|run| run.fresh = false);
         }
     }
 }

@@ -8,8 +8,8 @@ use crate::by_topic::ByTopic;
 use crate::identity::PeerId;
 
 use super::event::Reject;
+use super::held::HeldStreams;
 use super::open::{Room, SealedFrame};
-use super::streams::HeldStream;
 use super::topics::{OpenedFrame, TopicState};
 
 /// Topics that are followed in one run.
@@ -21,18 +21,17 @@ pub(super) struct Run {
     pub(super) publisher: PeerId,
     pub(super) number: [u8; 5],
     pub(super) stream: u32,
-    /// Where its stream was found last.
-    pub(super) place: usize,
     /// Its place among the open runs of its publisher: a later run has a greater one.
     pub(super) order: u64,
     /// Whether a later run is open: what comes now of this one may come behind that one's readings.
     pub(super) followed: bool,
+    /// Whether anything was read of it since our counter was last shown to its publisher.
+    pub(super) fresh: bool,
     pub(super) topics: ByTopic<TopicState>,
     /// The last tick whose signature verified: its number and when it came.
     pub(super) tick: Option<(u32, u64)>,
-    /// The highest number of its ticks that verified under the stream's key, and whether there was one.
-    pub(super) seen: u32,
-    pub(super) beaten: bool,
+    /// The highest number of its ticks that verified under the stream's key, if there was any.
+    pub(super) seen: Option<u32>,
     /// Whether it is over: by its last tick, or since a later run has named it.
     pub(super) finished: bool,
 }
@@ -136,13 +135,12 @@ impl Run {
             publisher,
             number,
             stream,
-            place: 0,
             order,
             followed: false,
+            fresh: false,
             topics: ByTopic::default(),
             tick: None,
-            seen: 0,
-            beaten: false,
+            seen: None,
             finished: false,
         }
     }
@@ -151,21 +149,21 @@ impl Run {
     #[inline]
     pub(super) fn open(
         &mut self,
-        stream: &mut HeldStream,
+        streams: &mut HeldStreams,
         frame: &SealedFrame<'_>,
         room: &mut Room,
         deliveries: &mut Vec<Delivery>,
     ) -> Result<OpenedFrame, Reject> {
         match self.topics.get_mut(frame.topic) {
-            Some(state) => state.open(self.publisher, stream, frame, room, deliveries),
-            None => self.open_first(stream, frame, room, deliveries),
+            Some(state) => state.open((self.publisher, self.stream), streams, frame, room, deliveries),
+            None => self.open_first(streams, frame, room, deliveries),
         }
     }
 
     #[cold]
     fn open_first(
         &mut self,
-        stream: &mut HeldStream,
+        streams: &mut HeldStreams,
         frame: &SealedFrame<'_>,
         room: &mut Room,
         deliveries: &mut Vec<Delivery>,
@@ -174,7 +172,7 @@ impl Run {
             return Err(Reject::ParkingFull);
         }
         let mut state = TopicState::named(frame.topic);
-        let opened = state.open(self.publisher, stream, frame, room, deliveries)?;
+        let opened = state.open((self.publisher, self.stream), streams, frame, room, deliveries)?;
         self.topics.push(state);
         Ok(opened)
     }

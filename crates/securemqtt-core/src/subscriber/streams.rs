@@ -37,8 +37,6 @@ pub(super) struct HeldStream {
     announced: u8,
     /// Whether something of it is missing that may still come.
     pub(super) lacks: bool,
-    /// Whether anything was read of it since our counter was last shown to its publisher.
-    pub(super) fresh: bool,
     /// What of it is owed to us.
     pub(super) owed: Owed,
     /// When a signed tick last named it as the current one, or it came, in milliseconds since 1970.
@@ -71,7 +69,6 @@ impl HeldStream {
             kept: VecDeque::from([(grant.generation, grant.secret.clone())]),
             announced: grant.generation,
             lacks: false,
-            fresh: false,
             owed,
             current_ms: unix_ms,
             closed: BTreeSet::new(),
@@ -93,15 +90,10 @@ impl HeldStream {
             kept,
             announced,
             lacks: false,
-            fresh: false,
             owed: Owed::Nothing,
             current_ms: 0,
             closed: BTreeSet::new(),
         }
-    }
-
-    pub(super) fn is(&self, publisher: PeerId, id: u32) -> bool {
-        self.id == id && self.publisher == publisher
     }
 
     /// The generations that are held.

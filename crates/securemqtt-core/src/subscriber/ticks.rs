@@ -130,9 +130,8 @@ impl Subscriber {
     /// Whether a tick is later than all before it: the replay of an old one is no sign of life.
     fn is_news(&mut self, id: PeerId, header: FrameHeader) -> bool {
         let Some(run) = self.runs.find_mut(id, header.run) else { return false };
-        let news = !run.beaten || header.seq > run.seen;
-        run.beaten = true;
-        run.seen = run.seen.max(header.seq);
+        let news = run.seen.is_none_or(|seen| header.seq > seen);
+        run.seen = run.seen.max(Some(header.seq));
         news
     }
 
@@ -170,7 +169,7 @@ impl Subscriber {
         let stream = self.streams.get(id, tick.stream);
         let steps = stream.is_some_and(|stream| stream.announced() < tick.header.generation);
         // A number out of turn: a tick was lost, or this one is a replay, or the one before was forged.
-        let in_turn = run.seen.checked_add(1) == Some(tick.header.seq);
+        let in_turn = run.seen.unwrap_or(0).checked_add(1) == Some(tick.header.seq);
         opens
             || ends
             || tick.body.report_wanted

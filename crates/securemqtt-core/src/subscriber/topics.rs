@@ -40,7 +40,17 @@ pub(super) struct TopicState {
     pub(super) noted: Noted,
     /// Up to here forgeries have been reported.
     pub(super) forged_to: u32,
-    pub(super) key: Option<Box<(u8, AeadKey)>>,
+    /// Boxed: it is wiped where it is, and nothing moves it.
+    pub(super) key: Option<Box<HeldKey>>,
+}
+
+/// The key of a topic's latest generation that a frame was opened of.
+#[derive(Debug)]
+pub(super) struct HeldKey {
+    pub(super) generation: u8,
+    /// Whether its stream has every frame signed.
+    pub(super) signed_frames: bool,
+    pub(super) key: AeadKey,
 }
 
 /// How a change of a topic is noted, until the changes are taken.

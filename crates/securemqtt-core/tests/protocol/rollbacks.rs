@@ -475,8 +475,40 @@ fn a_publisher_that_was_read_is_shown_the_counter_now_and_then() {
     send(&mut net, &mut hands.all[0], 5..6);
     until_marked(&mut net, &mut hands);
     assert_eq!(shown(&hands), first + 1);
+    // Of another topic than the one before: not what was expected.
+    hands.all[0].send(&mut net, "t/b", b"6");
+    until_marked(&mut net, &mut hands);
+    assert_eq!(shown(&hands), first + 2);
     let reports = net.all_of(Kind::Report);
     assert!(reports.iter().all(|sent| Report::decode(&sent.payload).unwrap().topics.is_empty()));
     assert!(net.all_of(Kind::Receipt).iter().all(|sent| Receipt::decode(&sent.payload).is_ok()));
     assert!(rolled_back(&net).is_empty());
+}
+
+#[test]
+fn what_was_read_of_a_run_that_is_gone_since_shows_the_counter_too() {
+    let (mut net, mut hands) = pair();
+    until_marked(&mut net, &mut hands);
+    let before = hands.all[0].probes.len();
+    let run = hands.all[0].begin_run();
+    send(&mut net, &mut hands.all[0], 0..1);
+    hands.all[0].tick(&mut net, Tick { last: true, older: 1, ..Tick::default() });
+    // Runs of which nothing is read, until that one is closed.
+    let is_open =
+        |net: &Net| net.subscribers[0].records.keys().any(|(table, key)| *table == Table::Run && key.ends_with(&run));
+    net.settle();
+    assert!(is_open(&net));
+    for _ in 0..40 {
+        net.now.unix_ms += 100;
+        net.now.mono_ms += 100;
+        hands.all[0].begin_run();
+        hands.all[0].tick(&mut net, Tick { last: true, older: 1, ..Tick::default() });
+        net.settle();
+    }
+    assert!(!is_open(&net));
+    assert_eq!(hands.all[0].probes.len(), before, "not yet");
+    for _ in 0..2 {
+        until_marked(&mut net, &mut hands);
+        assert_eq!(hands.all[0].probes.len(), before + 1, "once");
+    }
 }

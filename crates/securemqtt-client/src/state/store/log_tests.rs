@@ -281,10 +281,10 @@ fn in_a_sealed_file_the_log_is_sealed() {
     let file = fs::read(subject.path()).unwrap();
     assert!(!file.windows(SEEN.len()).any(|bytes| bytes == SEEN));
     // What is written anew stays as it was sealed, and opens.
-    subject.put(&mut tables, &[3], &[7; SLACK]);
+    subject.put(&mut tables, &[3], &vec![7; SLACK]);
     let before = tables.log.bytes();
     subject.put(&mut tables, &[3], b"short again");
-    subject.put(&mut tables, &[4], &[7; SLACK]);
+    subject.put(&mut tables, &[4], &vec![7; SLACK]);
     assert!(tables.log.bytes() < before + SLACK, "written anew");
     subject.check(tables);
 }
