@@ -33,6 +33,8 @@ pub(super) struct Voyage {
     pub first_reading_us: f64,
     /// Of a reading.
     pub reading_us: f64,
+    /// Of the same message that is received by plaintext rumqttc, which opens nothing.
+    pub plain_us: f64,
     /// Seconds from the broker's start to the last reading, sent again perhaps.
     pub back_s: f64,
     /// Of a publisher's return.

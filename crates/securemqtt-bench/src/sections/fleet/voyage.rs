@@ -12,13 +12,15 @@ use crate::ours::Party;
 use crate::outcome::Outcome;
 use crate::process::{Role, Usage};
 use crate::roles::now_ns;
-use crate::stats::{count, count64};
+use crate::stats::{Summary, count, count64};
 
 /// Connections of a fleet.
 pub(crate) const CONNECTIONS: usize = 8;
 const FILTER: &str = "fleet/#";
 /// Ten thousand first handshakes at 250 a second, and as long again.
 const LONG: Duration = Duration::from_secs(180);
+/// How often readings are measured: the median counts.
+const TURNS: usize = 5;
 /// So many ticks in all are made at least; one alone says little.
 const TICKS: usize = 200;
 /// Rounds of ticks after a restart. One is enough: a subscriber that was away finds the last tick of everybody at the broker.
@@ -64,6 +66,7 @@ pub(super) fn make(bench: &Bench, publishers: usize) -> Outcome<Voyage> {
         (voyage.back_s, voyage.back_us, voyage.back_came) = (f64::NAN, f64::NAN, f64::NAN);
         voyage.not_back = Some(why.to_string());
     }
+    voyage.plain_us = plaintext(bench, pair, &site, publishers)?;
     Ok(voyage)
 }
 
@@ -143,14 +146,38 @@ fn readings(bench: &Bench, pair: &mut Pair, voyage: &mut Voyage) -> Outcome<()> 
     pair.subscriber.begin()?;
     pair.ask(Ask::Readings { count: u64::try_from(voyage.publishers)? })?;
     voyage.first_reading_us = micros(pair.subscriber.usage()?, voyage.publishers);
-    let count = bench.pick(50_000, 2_000).max(2 * voyage.publishers);
-    pair.subscriber.begin()?;
-    pair.ask(Ask::Readings { count: u64::try_from(count)? })?;
-    voyage.reading_us = micros(pair.subscriber.usage()?, count);
+    voyage.reading_us = in_turns(bench, pair, voyage.publishers)?;
     // The second tick after them lets the ledger go.
     pair.ask(Ask::Tick { rounds: 3, after_reading: false })?;
     voyage.used_total_kib = resident(&pair.subscriber)?;
     Ok(())
+}
+
+/// The processor time of a reading.
+fn in_turns(bench: &Bench, pair: &mut Pair, publishers: usize) -> Outcome<f64> {
+    let count = bench.pick(50_000, 2_000).max(2 * publishers);
+    let turns = (0..TURNS).map(|_| {
+        pair.subscriber.begin()?;
+        pair.ask(Ask::Readings { count: u64::try_from(count)? })?;
+        let reading_us = micros(pair.subscriber.usage()?, count);
+        // No ledger grows for longer than one would.
+        pair.ask(Ask::Tick { rounds: 1, after_reading: false })?;
+        Ok(reading_us)
+    });
+    let turns = turns.collect::<Outcome<Vec<f64>>>()?;
+    Ok(Summary::of(turns).map_or(f64::NAN, |summary| summary.median))
+}
+
+/// The yardstick: the same fleet's messages, received in the same way and not opened, when nobody else receives them.
+fn plaintext(bench: &Bench, pair: Pair, site: &Site, publishers: usize) -> Outcome<f64> {
+    let Pair { fleet, subscriber, .. } = pair;
+    drop(subscriber);
+    let job = Job::PlainSubscriber { site: site.clone(), topic: FILTER.to_owned(), qos: 1, timed: false };
+    let subscriber = Role::start(&job)?;
+    subscriber.ready(PATIENCE)?;
+    let mut pair = Pair { fleet, subscriber, readings: 0 };
+    pair.ask(Ask::Readings { count: u64::try_from(publishers)? })?;
+    in_turns(bench, &mut pair, publishers)
 }
 
 impl Pair {
