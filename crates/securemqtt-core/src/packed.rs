@@ -23,6 +23,11 @@ pub struct Packed {
 /// A key, and its value; none where the record is removed.
 pub type PackedChange<'a> = (&'a [u8], Option<&'a [u8]>);
 
+/// Bytes that a change takes in [`Packed::bytes`].
+pub fn packed_len((key, value): PackedChange<'_>) -> usize {
+    4 + 4 + key.len() + value.map_or(0, <[u8]>::len)
+}
+
 impl Packed {
     /// Puts a record: the parts of its key, and what writes its value behind what is there.
     pub fn put(&mut self, key: &[&[u8]], write: impl FnOnce(&mut Vec<u8>)) {
@@ -131,6 +136,7 @@ mod tests {
         assert_eq!(packed.bytes(), bytes);
         let all: Vec<_> = unpack(bytes).collect::<Result<_, _>>().unwrap();
         assert_eq!(all, [(&b"\x14ab"[..], Some(&b"123"[..])), (b"c", None), (b"c", Some(b""))]);
+        assert_eq!(all.into_iter().map(packed_len).sum::<usize>(), bytes.len());
     }
 
     #[test]

@@ -39,6 +39,8 @@ pub(super) fn sections(bench: &Bench) -> Vec<Section> {
                 Ok(voyage) => {
                     let not_back = voyage.not_back.iter();
                     not_back.for_each(|why| broken.missing(&format!("{publishers} publishers, restart: {why}.")));
+                    let not_plain = voyage.not_plain.iter();
+                    not_plain.for_each(|why| steady.missing(&format!("{publishers} publishers, plaintext: {why}.")));
                     if let Some(lost) = voyage.lost() {
                         broken.note(format!("**{publishers} publishers, restart: {lost}.**"));
                     }

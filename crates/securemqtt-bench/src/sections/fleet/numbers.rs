@@ -35,6 +35,8 @@ pub(super) struct Voyage {
     pub reading_us: f64,
     /// Of the same message that is received by plaintext rumqttc, which opens nothing.
     pub plain_us: f64,
+    /// Why that is not known; it is no number then.
+    pub not_plain: Option<String>,
     /// Seconds from the broker's start to the last reading, sent again perhaps.
     pub back_s: f64,
     /// Of a publisher's return.

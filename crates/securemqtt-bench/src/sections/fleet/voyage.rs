@@ -66,7 +66,10 @@ pub(super) fn make(bench: &Bench, publishers: usize) -> Outcome<Voyage> {
         (voyage.back_s, voyage.back_us, voyage.back_came) = (f64::NAN, f64::NAN, f64::NAN);
         voyage.not_back = Some(why.to_string());
     }
-    voyage.plain_us = plaintext(bench, pair, &site, publishers)?;
+    voyage.plain_us = plaintext(bench, pair, &site, publishers).unwrap_or_else(|why| {
+        voyage.not_plain = Some(why.to_string());
+        f64::NAN
+    });
     Ok(voyage)
 }
 
@@ -100,8 +103,11 @@ pub(crate) fn spread(bench: &Bench) -> Duration {
 
 fn subscriber(site: &Site, party: &Party) -> Outcome<Role> {
     let states = vec![party.state.clone()];
-    let job = Job::Subscribers { site: site.clone(), states, filter: FILTER.to_owned(), qos: 1, timed: false };
-    let role = Role::start(&job)?;
+    started(&Job::Subscribers { site: site.clone(), states, filter: FILTER.to_owned(), qos: 1, timed: false })
+}
+
+fn started(job: &Job) -> Outcome<Role> {
+    let role = Role::start(job)?;
     role.ready(PATIENCE)?;
     Ok(role)
 }
@@ -147,7 +153,7 @@ fn readings(bench: &Bench, pair: &mut Pair, voyage: &mut Voyage) -> Outcome<()> 
     pair.ask(Ask::Readings { count: u64::try_from(voyage.publishers)? })?;
     voyage.first_reading_us = micros(pair.subscriber.usage()?, voyage.publishers);
     voyage.reading_us = in_turns(bench, pair, voyage.publishers)?;
-    // The second tick after them lets the ledger go.
+    // These tell of the last of them; what else the ledger has stays for its minute.
     pair.ask(Ask::Tick { rounds: 3, after_reading: false })?;
     voyage.used_total_kib = resident(&pair.subscriber)?;
     Ok(())
@@ -160,7 +166,7 @@ fn in_turns(bench: &Bench, pair: &mut Pair, publishers: usize) -> Outcome<f64> {
         pair.subscriber.begin()?;
         pair.ask(Ask::Readings { count: u64::try_from(count)? })?;
         let reading_us = micros(pair.subscriber.usage()?, count);
-        // No ledger grows for longer than one would.
+        // As publishers tick between their readings: the ledger goes with one whose signature is checked, a minute later at most.
         pair.ask(Ask::Tick { rounds: 1, after_reading: false })?;
         Ok(reading_us)
     });
@@ -173,8 +179,7 @@ fn plaintext(bench: &Bench, pair: Pair, site: &Site, publishers: usize) -> Outco
     let Pair { fleet, subscriber, .. } = pair;
     drop(subscriber);
     let job = Job::PlainSubscriber { site: site.clone(), topic: FILTER.to_owned(), qos: 1, timed: false };
-    let subscriber = Role::start(&job)?;
-    subscriber.ready(PATIENCE)?;
+    let subscriber = started(&job)?;
     let mut pair = Pair { fleet, subscriber, readings: 0 };
     pair.ask(Ask::Readings { count: u64::try_from(publishers)? })?;
     in_turns(bench, &mut pair, publishers)

@@ -12,7 +12,7 @@
 //! anew, which is too long for a chain key that was stepped; and the segments of a spool are in order already.
 
 use redb::{AccessGuard, ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
-use securemqtt_core::packed::Packed;
+use securemqtt_core::packed::{Packed, packed_len};
 use securemqtt_core::record::Table;
 
 use super::windows::{Changes, changes, last};
@@ -46,7 +46,7 @@ impl Extent {
         Ok(Self {
             next: log.last()?.map_or(0, |(number, _)| number.value() + 1),
             bytes: logged.entries().map(<[u8]>::len).sum(),
-            counted: counting(changes(logged.entries())?).iter().map(|entry| entry.bytes().len()).sum(),
+            counted: counting(changes(logged.entries())?).map(|(key, value)| packed_len((key, Some(value)))).sum(),
         })
     }
 
@@ -91,7 +91,7 @@ pub(super) fn append(transaction: &WriteTransaction, extent: Extent, entry: &[u8
 pub(super) fn write_anew(transaction: &WriteTransaction, older: &[u8], newer: &[u8]) -> Result<Extent, redb::Error> {
     let log = transaction.open_table(LOG)?;
     let logged = Logged::read(&log)?;
-    let entries = counting(changes([older].into_iter().chain(logged.entries()).chain([newer]))?);
+    let entries = cut(counting(changes([older].into_iter().chain(logged.entries()).chain([newer]))?));
     drop(logged);
     drop(log);
     transaction.delete_table(LOG)?;
@@ -100,12 +100,17 @@ pub(super) fn write_anew(transaction: &WriteTransaction, older: &[u8], newer: &[
     Ok(Extent { counted: extent.bytes, ..extent })
 }
 
-/// What counts, as entries. A removal has nothing before it to remove.
-fn counting(changes: Changes<'_>) -> Vec<Packed> {
+/// What counts: each window with its bytes. A removal has nothing before it to remove.
+fn counting(changes: Changes<'_>) -> impl Iterator<Item = (&[u8], &[u8])> {
+    changes.into_iter().filter_map(|(key, value)| Some((key, value?)))
+}
+
+/// The same as entries.
+fn cut<'a>(counting: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Vec<Packed> {
     let mut entries = Vec::new();
     let mut entry = Packed::default();
-    for (key, value) in changes.into_iter().filter(|(_, value)| value.is_some()) {
-        entry.push(&[key], value);
+    for (key, value) in counting {
+        entry.push(&[key], Some(value));
         if entry.bytes().len() >= ENTRY {
             entries.push(std::mem::take(&mut entry));
         }
@@ -134,6 +139,5 @@ pub(super) fn visit(
 ) -> Result<(), redb::Error> {
     let log = transaction.open_table(LOG)?;
     let logged = Logged::read(&log)?;
-    let mut put = changes(logged.entries())?.into_iter().filter_map(|(key, value)| Some((key, value?)));
-    put.try_for_each(|(key, value)| each(key, value))
+    counting(changes(logged.entries())?).try_for_each(|(key, value)| each(key, value))
 }

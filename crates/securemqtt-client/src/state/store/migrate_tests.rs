@@ -26,6 +26,10 @@ fn seal_2(key: &StateKey, place: &[u8], value: &[u8]) -> Vec<u8> {
     stored
 }
 
+fn stored_2(key: Option<&StateKey>, place: &[u8], value: &[u8]) -> Vec<u8> {
+    key.map_or_else(|| value.to_vec(), |key| seal_2(key, place, value))
+}
+
 /// A state directory with what is in it.
 struct Old(tempfile::TempDir);
 
@@ -64,7 +68,7 @@ impl Old {
 
     /// As a subscriber of schema 2 left it.
     fn with_schema_2(self, key: Option<&StateKey>) -> Self {
-        let stored = |place: &[u8], value: &[u8]| key.map_or_else(|| value.to_vec(), |key| seal_2(key, place, value));
+        let stored = |place: &[u8], value: &[u8]| stored_2(key, place, value);
         let database = Database::create(self.database()).unwrap();
         let transaction = database.begin_write().unwrap();
         {
@@ -92,7 +96,7 @@ impl Old {
     /// As a subscriber of schema 3 left it: windows among the records, and a log of those that count more.
     fn with_schema_3(self, key: Option<&StateKey>) -> Self {
         let old = self.with_schema_2(key);
-        let stored = |place: &[u8], value: &[u8]| key.map_or_else(|| value.to_vec(), |key| seal_2(key, place, value));
+        let stored = |place: &[u8], value: &[u8]| stored_2(key, place, value);
         let said = |window: u8, value: Option<&[u8]>| {
             let place = [TOPIC, window];
             let value = value.map(|value| stored(&place, value));

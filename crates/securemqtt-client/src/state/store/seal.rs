@@ -5,8 +5,7 @@
 //!  key ‖ iv = Expand(state key, "record" ‖ salt, 28), sequence number 0, AAD = table 1 ‖ key of the record ‖ form 1
 //! ```
 //! The form is the number of the schema that gave the bytes of records their meaning. The salt is drawn anew whenever a record
-//! is stored, so that no key seals twice, whatever was restored or copied. A window in the log
-//! is sealed as a record is.
+//! is stored, so that no key seals twice, whatever was restored or copied. A window in the log is sealed as a record is.
 //!
 //! In the clear stay the keys of records (ids, run numbers, topics: all of them cross the broker in the clear, too), the
 //! output file's place, and the segments of a publisher's spool: they are the frames as they were sent, which is

@@ -9,7 +9,7 @@ use securemqtt_core::record::Table;
 
 use super::log::LOG;
 use super::tables::RECORDS;
-use super::tests::put;
+use super::tests::{put, put_in};
 use super::*;
 
 const SECRET: &[u8] = b"what nobody may see in the file.";
@@ -80,8 +80,8 @@ fn what_was_not_sealed_is_sealed_with_the_first_key() {
     let directory = directory.path();
     let (store, _) = open(directory, None).unwrap();
     let cursor = Some(Cursor { device: 1, inode: 2, length: 3 });
-    let old = Change { table: Table::Run, key: b"old".to_vec(), value: Some(b"another secret".to_vec().into()) };
-    store.submit(Batch { changes: vec![old], cursor: cursor.clone(), clean: Some(false), ..Batch::default() });
+    let old = put_in(Table::Run, b"old", b"another secret");
+    store.submit(Batch { cursor: cursor.clone(), clean: Some(false), ..old });
     store.submit(put(b"a window", SECRET));
     store.submit(segment());
     // Enough that the pages are not all used again.
@@ -134,8 +134,7 @@ fn sealed_bytes_open_in_their_own_place_only() {
     let ours = key(directory, "ours");
     let (store, _) = open(directory, Some(&ours)).unwrap();
     for (key, value) in [(b"a", b"1"), (b"b", b"2")] {
-        let change = Change { table: Table::Run, key: key.to_vec(), value: Some(value.to_vec().into()) };
-        store.submit(Batch { changes: vec![change], ..Batch::default() });
+        store.submit(put_in(Table::Run, key, value));
     }
     store.close().unwrap();
     let place = |key: &[u8]| [&[Table::Run as u8], key].concat();

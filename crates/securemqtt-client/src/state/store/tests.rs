@@ -14,7 +14,11 @@ use super::tables::{META, SCHEMA};
 use super::*;
 
 pub(super) fn put(key: &[u8], value: &[u8]) -> Batch {
-    let change = Change { table: Table::Topic, key: key.to_vec(), value: Some(value.to_vec().into()) };
+    put_in(Table::Topic, key, value)
+}
+
+pub(super) fn put_in(table: Table, key: &[u8], value: &[u8]) -> Batch {
+    let change = Change { table, key: key.to_vec(), value: Some(value.to_vec().into()) };
     Batch { changes: vec![change], ..Batch::default() }
 }
 
@@ -140,8 +144,7 @@ fn a_damaged_file_is_refused_and_left_as_it_is() {
     let (store, _) = open(directory.path()).unwrap();
     for n in 0..200_u32 {
         for table in [Table::Run, Table::Topic] {
-            let change = Change { table, key: n.to_be_bytes().to_vec(), value: Some(vec![7; 64].into()) };
-            store.submit(Batch { changes: vec![change], ..Batch::default() });
+            store.submit(put_in(table, &n.to_be_bytes(), &[7; 64]));
         }
     }
     store.close().unwrap();
