@@ -2,7 +2,7 @@
 
 use rand_core::CryptoRng;
 
-use super::roster::Member;
+use super::member::Member;
 use super::{Event, Output, Publisher, Reject, keys_message};
 use crate::handshake::HandshakeError;
 use crate::identity::PeerId;

@@ -2,7 +2,7 @@
 
 use rand_core::CryptoRng;
 
-use super::roster::Member;
+use super::member::Member;
 use super::{Output, Publisher};
 use crate::Now;
 use crate::identity::PeerId;

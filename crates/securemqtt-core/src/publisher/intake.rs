@@ -2,7 +2,7 @@
 
 use rand_core::CryptoRng;
 
-use super::roster::Member;
+use super::member::Member;
 use super::{Event, Output, Publisher, Reject};
 use crate::handshake::mac_verifies;
 use crate::handshake::{HandshakeError, VerifiedRequest, read_request, request_mac_key};

@@ -11,6 +11,7 @@ mod heartbeat;
 mod hello;
 mod intake;
 mod kept;
+mod member;
 mod own;
 mod past;
 mod repair;

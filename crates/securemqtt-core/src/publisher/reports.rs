@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, HashMap};
 
-use super::roster::Member;
+use super::member::Member;
 use super::spool::{Gone, Place};
 use super::{Event, Output, Publisher, Reject};
 use crate::handshake::HandshakeError;

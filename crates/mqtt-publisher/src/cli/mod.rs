@@ -1,5 +1,8 @@
 //! The command line of `mqtt-publisher`.
 
+mod keys;
+mod spool;
+
 use std::path::PathBuf;
 use std::time::Duration;
 
@@ -14,9 +17,10 @@ use securemqtt_cli::logging::LogArgs;
 use securemqtt_cli::pages::CompletionsArgs;
 use securemqtt_cli::peers::PeersArgs;
 use securemqtt_cli::status::StatusArgs;
-use securemqtt_core::Qos;
 use securemqtt_core::topic::validate_topic;
 
+pub use self::keys::{KeyArgs, RatchetEvery};
+pub use self::spool::SpoolArgs;
 use crate::input::{Input, Pace};
 
 const AFTER_HELP: &str = "\
@@ -161,83 +165,6 @@ pub struct ReadingArgs {
     pub linger: Duration,
 }
 
-/// What is kept to be sent again.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Delivery")]
-pub struct SpoolArgs {
-    /// Keep at most so much on disk until every subscriber has it, such as 512KiB or 1GiB
-    #[arg(long, value_name = "SIZE", default_value = "64MiB", value_parser = parse_size)]
-    pub spool_max: usize,
-
-    /// Keep nothing: what the broker loses is lost
-    #[arg(long)]
-    pub no_spool: bool,
-
-    /// At the end, wait this long until every subscriber has stored every reading; exit 75 and name the rest otherwise
-    #[arg(long, value_name = "DURATION", value_parser = parse_duration)]
-    pub confirm: Option<Duration>,
-}
-
-impl SpoolArgs {
-    /// Bytes of the spool, for readings of this quality of service: QoS 0 is not sent again.
-    pub fn bytes(&self, qos: Qos) -> usize {
-        if self.no_spool || qos == Qos::AtMostOnce { 0 } else { self.spool_max }
-    }
-
-    /// Why the flags make no sense together.
-    pub fn contradiction(&self, qos: Qos) -> Option<&'static str> {
-        (self.confirm.is_some() && self.bytes(qos) == 0)
-            .then_some("--confirm needs the spool: it goes with neither --no-spool nor -q 0")
-    }
-}
-
-/// The smallest spool that makes sense, and the largest that is indexed in memory.
-const SPOOL_SIZES: std::ops::RangeInclusive<u64> = (64 << 10)..=(64 << 30);
-
-fn parse_size(text: &str) -> Result<usize, String> {
-    let digits = text.trim_end_matches(|char: char| !char.is_ascii_digit());
-    let unit = match &text[digits.len()..] {
-        "" | "B" => 1,
-        "k" | "K" | "KiB" | "kB" => 1 << 10,
-        "M" | "MiB" | "MB" => 1 << 20,
-        "G" | "GiB" | "GB" => 1 << 30,
-        _ => return Err("a size such as 64MiB; units are KiB, MiB and GiB".to_owned()),
-    };
-    let size = digits.parse::<u64>().ok().and_then(|number| number.checked_mul(unit));
-    let size = size.filter(|size| SPOOL_SIZES.contains(size)).and_then(|size| usize::try_from(size).ok());
-    size.ok_or_else(|| "a size from 64KiB to 64GiB".to_owned())
-}
-
-/// When keys change.
-#[derive(Args, Clone, Debug)]
-#[command(next_help_heading = "Keys")]
-pub struct KeyArgs {
-    /// Pause from one signed heartbeat to the next
-    #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
-    pub tick_every: Duration,
-
-    /// Step the stream's ratchet after so many readings (1000) or so long (10m)
-    #[arg(long, value_name = "N|DURATION", value_parser = parse_ratchet)]
-    pub ratchet_every: Option<RatchetEvery>,
-
-    /// Sign every reading, so that no other subscriber can forge one: 64 bytes more each
-    #[arg(long)]
-    pub sign_readings: bool,
-
-    /// Start a new stream after this long
-    #[arg(long, value_name = "DURATION", default_value = "24h", value_parser = parse_duration)]
-    pub rotate_every: Duration,
-}
-
-/// When the stream's ratchet steps.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum RatchetEvery {
-    /// After so many frames.
-    Frames(u64),
-    /// After so long.
-    Time(Duration),
-}
-
 /// What `--simulate` can do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Simulation {
@@ -284,19 +211,6 @@ fn parse_topic(text: &str) -> Result<String, String> {
     Ok(text.to_owned())
 }
 
-fn parse_ratchet(text: &str) -> Result<RatchetEvery, String> {
-    if text.bytes().all(|byte| byte.is_ascii_digit()) {
-        return match text.parse() {
-            Ok(frames) if frames > 0 => Ok(RatchetEvery::Frames(frames)),
-            _ => Err("a number of readings from 1, or a duration such as 10m".to_owned()),
-        };
-    }
-    match parse_duration(text)? {
-        Duration::ZERO => Err("longer than nothing".to_owned()),
-        time => Ok(RatchetEvery::Time(time)),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(clippy::unwrap_used)]
@@ -338,32 +252,6 @@ mod tests {
     fn topics_with_wildcards_are_refused() {
         for topic in ["a/+", "#", "a\0b", ""] {
             assert!(Cli::try_parse_from(["p", "-t", topic]).is_err(), "{topic:?}");
-        }
-    }
-
-    #[test]
-    fn sizes_have_units_and_bounds() {
-        assert_eq!(parse_size("64MiB"), Ok(64 << 20));
-        assert_eq!(parse_size("65536"), Ok(65_536));
-        assert_eq!(parse_size("1G"), Ok(1 << 30));
-        for bad in ["", "MiB", "1KiB", "64 MiB", "1TiB", "99999999999999999999", "-1"] {
-            assert!(parse_size(bad).is_err(), "{bad}");
-        }
-    }
-
-    #[test]
-    fn what_must_be_confirmed_must_be_kept() {
-        assert!(parse("-m 1 --confirm 1s").spool.contradiction(Qos::AtLeastOnce).is_none());
-        assert!(parse("-m 1 --confirm 1s").spool.contradiction(Qos::AtMostOnce).is_some());
-        assert!(parse("-m 1 --confirm 1s --no-spool").spool.contradiction(Qos::AtLeastOnce).is_some());
-    }
-
-    #[test]
-    fn a_ratchet_counts_readings_or_time() {
-        assert_eq!(parse_ratchet("1000"), Ok(RatchetEvery::Frames(1000)));
-        assert_eq!(parse_ratchet("10m"), Ok(RatchetEvery::Time(Duration::from_secs(600))));
-        for bad in ["0", "", "0s", "x", "99999999999999999999999"] {
-            assert!(parse_ratchet(bad).is_err(), "{bad}");
         }
     }
 }

@@ -1,5 +1,7 @@
 //! The flags that say which broker, and how to reach it.
 
+mod tls;
+
 use std::convert::Infallible;
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -8,11 +10,11 @@ use std::time::Duration;
 use clap::builder::PossibleValue;
 use clap::{Args, ValueEnum};
 use securemqtt_client::mqtt::{
-    BrokerAddress, BrokerOptions, BrokerUrl, LinkError, LinkErrorKind, MqttVersion, Password, RetryPolicy, TlsOptions,
-    UrlError,
+    BrokerAddress, BrokerOptions, BrokerUrl, LinkError, LinkErrorKind, MqttVersion, Password, RetryPolicy, UrlError,
 };
 use securemqtt_core::Qos;
 
+use self::tls::TlsArgs;
 use crate::config::{Exclusive, read_secret};
 use crate::duration::parse_duration;
 use crate::exit::{Exit, Failure, Outcome};
@@ -78,29 +80,8 @@ pub struct BrokerArgs {
     #[arg(short = 'V', long, value_enum, default_value_t)]
     mqtt_version: Version,
 
-    /// PEM file with the certificate authorities to trust instead of the system's
-    #[arg(long, value_name = "FILE")]
-    cafile: Option<PathBuf>,
-
-    /// Directory of such files
-    #[arg(long, value_name = "DIR")]
-    capath: Option<PathBuf>,
-
-    /// PEM file with the client certificate
-    #[arg(long, value_name = "FILE", requires = "key")]
-    cert: Option<PathBuf>,
-
-    /// PEM file with the client certificate's key
-    #[arg(long, value_name = "FILE", requires = "cert")]
-    key: Option<PathBuf>,
-
-    /// Protocol to ask for in the TLS handshake, such as mqtt
-    #[arg(long, value_name = "PROTOCOL")]
-    tls_alpn: Option<String>,
-
-    /// Take any broker certificate; peers are authenticated all the same
-    #[arg(long)]
-    insecure: bool,
+    #[command(flatten)]
+    tls: TlsArgs,
 
     /// How long a connection attempt may take
     #[arg(long, value_name = "DURATION", default_value = "10s", value_parser = parse_duration)]
@@ -173,7 +154,7 @@ impl BrokerArgs {
         options.connect_timeout = self.connect_timeout;
         options.username = self.username();
         options.password = self.password()?;
-        options.tls = self.tls_options();
+        options.tls = self.tls.options();
         options.session_expiry = whole_seconds(self.session_expiry);
         options.clean_start = self.session_expiry.is_zero();
         options.retry = RetryPolicy { no_retry: self.no_retry, max_delay: self.retry_max };
@@ -190,7 +171,7 @@ impl BrokerArgs {
             return Ok(url.address.clone());
         }
         // Any of mosquitto's TLS flags asks for TLS, as it does there.
-        let tls = self.tls_flag().is_some();
+        let tls = self.tls.first().is_some();
         let port = self.port.unwrap_or(if tls { 8883 } else { 1883 });
         let host = self.host.as_ref().and_then(Option::as_deref);
         let host = host.unwrap_or("localhost");
@@ -203,7 +184,7 @@ impl BrokerArgs {
 
     /// Whether `--insecure` was given: a warning is due at each start.
     pub fn is_insecure(&self) -> bool {
-        self.insecure
+        self.tls.insecure
     }
 
     fn url(&self) -> Option<&BrokerUrl> {
@@ -225,32 +206,10 @@ impl BrokerArgs {
 
     /// A TLS flag on a URL without TLS would be ignored silently, and the connection be in the clear.
     fn check_tls(&self, address: &BrokerAddress) -> Outcome<()> {
-        match self.tls_flag().filter(|_| !uses_tls(address)) {
+        match self.tls.first().filter(|_| !uses_tls(address)) {
             Some(flag) => Err(Failure::new(Exit::Usage, format!("{flag} needs TLS, and the broker's URL has none"))
                 .hint("use an mqtts:// or wss:// URL, or leave the flag out")),
             None => Ok(()),
-        }
-    }
-
-    fn tls_flag(&self) -> Option<&'static str> {
-        let flags = [
-            ("--cafile", self.cafile.is_some()),
-            ("--capath", self.capath.is_some()),
-            ("--cert", self.cert.is_some()),
-            ("--tls-alpn", self.tls_alpn.is_some()),
-            ("--insecure", self.insecure),
-        ];
-        flags.into_iter().find_map(|(flag, given)| given.then_some(flag))
-    }
-
-    fn tls_options(&self) -> TlsOptions {
-        TlsOptions {
-            cafile: self.cafile.clone(),
-            capath: self.capath.clone(),
-            cert: self.cert.clone(),
-            key: self.key.clone(),
-            alpn: self.tls_alpn.iter().cloned().collect(),
-            insecure: self.insecure,
         }
     }
 }
