@@ -154,6 +154,11 @@ impl Sender {
         }
     }
 
+    /// Whether acknowledgements of publishes are awaited: they are read as they come then.
+    pub(super) fn await_answers(&self, are_awaited: bool) {
+        self.cork.await_answers(are_awaited);
+    }
+
     /// DISCONNECT, at once or after the acknowledgements and publishes before it, for at most `patience`.
     pub(super) fn disconnect(&self, patience: Option<Duration>) {
         self.cork.pull();

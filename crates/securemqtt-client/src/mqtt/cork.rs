@@ -14,7 +14,7 @@ use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
 use tokio::time::timeout;
 
-use super::moderated::Moderated;
+use super::moderated::{Answers, Moderated};
 
 /// The type of a PUBLISH, in the upper half of the first byte (MQTT 5, section 2.1.2). Within TLS it does not show.
 const PUBLISH: u8 = 3;
@@ -23,25 +23,39 @@ const FULL: usize = 16 << 10;
 /// An address that does not answer must not use up the time of the next.
 const NEXT_ADDRESS: Duration = Duration::from_secs(2);
 
-/// Ends the gathering: from then on every flush is one.
+/// What the socket is told by its owner.
 #[derive(Clone, Debug, Default)]
-pub(super) struct Cork(Arc<AtomicBool>);
+pub(super) struct Cork {
+    is_pulled: Arc<AtomicBool>,
+    answers: Answers,
+}
 
 impl Cork {
-    /// The connection is about to be closed, and may not be read from again.
+    /// Ends the gathering, from now on every flush is one: the connection is about to be closed, and may not be read from
+    /// again.
     pub(super) fn pull(&self) {
-        self.0.store(true, Ordering::Release);
+        self.is_pulled.store(true, Ordering::Release);
+    }
+
+    /// Whether acknowledgements are awaited.
+    pub(super) fn await_answers(&self, are_awaited: bool) {
+        self.answers.are_awaited(are_awaited);
     }
 
     /// Connects to the first address of a host that answers.
     pub(super) async fn connect(self, host: String, port: u16) -> io::Result<Corked<Moderated>> {
         let stream = connect(&host, port).await?;
         stream.set_nodelay(true)?;
-        Ok(Corked { stream: Moderated::new(stream), gathered: Vec::new(), written: 0, cork: self })
+        Ok(Corked {
+            stream: Moderated::new(stream, self.answers.clone()),
+            gathered: Vec::new(),
+            written: 0,
+            cork: self,
+        })
     }
 
     fn is_pulled(&self) -> bool {
-        self.0.load(Ordering::Acquire)
+        self.is_pulled.load(Ordering::Acquire)
     }
 }
 

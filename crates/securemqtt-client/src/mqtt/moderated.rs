@@ -3,10 +3,14 @@
 //! A broker writes each message by itself, and each write wakes a reader that sleeps: at QoS 0 that costs both sides more
 //! than the message does. Network drivers have the same trouble and the same way out (Linux calls its own NAPI): woken by
 //! each arrival while they are few, and by the clock, for all of them at once, while they are many.
+//!
+//! Not where an answer is awaited: acknowledgements come in small pieces too, and a full window moves on with them only.
 
 use std::future::Future as _;
 use std::io::{self, Read as _};
 use std::pin::Pin;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -23,11 +27,26 @@ const SMALL: usize = 16 << 10;
 /// More than this in a pause might fill the socket's buffer, and hold up the other side.
 const TOO_MUCH: usize = 64 << 10;
 
+/// Whether the socket's owner awaits answers: what arrives is read at once then.
+#[derive(Clone, Debug, Default)]
+pub(super) struct Answers(Arc<AtomicBool>);
+
+impl Answers {
+    pub(super) fn are_awaited(&self, are: bool) {
+        self.0.store(are, Ordering::Relaxed);
+    }
+
+    fn matter(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
 /// The socket.
 #[derive(Debug)]
 pub(super) struct Moderated {
     socket: Socket,
     rate: Rate,
+    answers: Answers,
 }
 
 #[derive(Debug)]
@@ -41,8 +60,8 @@ enum Socket {
 }
 
 impl Moderated {
-    pub(super) fn new(stream: TcpStream) -> Self {
-        Self { socket: Socket::Watched(stream), rate: Rate::default() }
+    pub(super) fn new(stream: TcpStream, answers: Answers) -> Self {
+        Self { socket: Socket::Watched(stream), rate: Rate::default(), answers }
     }
 
     /// Leaves the socket to the clock, until one of its ticks brings fewer bytes than `enough`, or too many.
@@ -84,7 +103,9 @@ impl AsyncRead for Moderated {
         let before = buffer.filled().len();
         ready!(self.watched()?.poll_read(context, buffer))?;
         let read = buffer.filled().len() - before;
-        if let Some(brought) = self.rate.is_high(read, Instant::now) {
+        if !self.answers.matter()
+            && let Some(brought) = self.rate.is_high(read, Instant::now)
+        {
             self.poll_by_clock(brought)?;
         }
         Poll::Ready(Ok(()))
@@ -185,7 +206,7 @@ mod tests {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let ours = TcpStream::connect(listener.local_addr().unwrap()).await.unwrap();
         let (theirs, _) = listener.accept().await.unwrap();
-        (Moderated::new(ours), theirs)
+        (Moderated::new(ours, Answers::default()), theirs)
     }
 
     fn is_polled(ours: &Moderated) -> bool {
@@ -244,6 +265,31 @@ mod tests {
         ours.read_to_end(&mut got).await.unwrap();
         assert_eq!(got, b"last");
     }
+
+    /// Bytes that come one by one, each read as it comes.
+    async fn trickle(ours: &mut Moderated, theirs: &mut TcpStream, bytes: usize) {
+        for _ in 0..bytes {
+            theirs.write_all(b"x").await.unwrap();
+            ours.read_u8().await.unwrap();
+        }
+    }
+
+    #[tokio::test]
+    async fn what_is_awaited_does_not_wait_for_the_clock() {
+        let (mut ours, mut theirs) = pair().await;
+        ours.answers.are_awaited(true);
+        trickle(&mut ours, &mut theirs, 1_000).await;
+        assert!(!is_polled(&ours));
+        ours.answers.are_awaited(false);
+        // On a machine that is busy a pause may pass within any four of them.
+        for _ in 0..10_000 {
+            if !is_polled(&ours) {
+                trickle(&mut ours, &mut theirs, 1).await;
+            }
+        }
+        assert!(is_polled(&ours), "as many within a pause are a high rate else");
+    }
+
     #[tokio::test]
     async fn a_tick_that_brings_too_much_is_the_last() {
         let (mut ours, mut theirs) = pair().await;

@@ -66,13 +66,16 @@ impl Driver {
 
     /// Hands over what waits, as far as the window goes.
     pub(super) fn hand_over(&mut self, live: &mut Live) {
-        while live.may_publish() && live.window.is_open(self.outbox.under_way(), self.is_careful()) {
-            let Some(mut publish) = self.outbox.next_waiting() else { return };
+        while live.may_publish()
+            && live.window.is_open(self.outbox.under_way(), self.is_careful())
+            && let Some(mut publish) = self.outbox.next_waiting()
+        {
             match refusal(&mut publish, live.limits, &mut live.sender) {
                 None => self.outbox.handed_over(publish),
                 Some(reason) => self.refused(publish, reason),
             }
         }
+        live.sender.await_answers(self.outbox.under_way() > 0);
     }
 
     pub(in crate::mqtt) fn refused(&mut self, publish: Publish, reason: String) {
