@@ -8,6 +8,7 @@ use securemqtt_cli::bench::LoadArgs;
 use securemqtt_cli::broker::{self, BrokerArgs};
 use securemqtt_cli::config::Exclusive;
 use securemqtt_cli::duration::parse_duration;
+use securemqtt_cli::exit::AFTER_HELP;
 use securemqtt_cli::identity::{StateArgs, TrustArgs};
 use securemqtt_cli::key::KeyCommand;
 use securemqtt_cli::logging::LogArgs;
@@ -18,16 +19,6 @@ use securemqtt_core::peers::PeerName;
 use securemqtt_core::topic::validate_filter;
 
 use crate::output::{LETTERS, Selection, Style, Template};
-
-const AFTER_HELP: &str = "\
-Every long flag may also come from the environment (--state-dir as SECUREMQTT_STATE_DIR) or
-from the file of --config.
-
-Exit codes:
-   0 done                     2 usage                   65 bad data
-  66 missing input           69 broker unreachable      74 input/output
-  75 time-out                76 protocol, taken over    77 credentials or peer refused
-  78 configuration";
 
 /// Prints the readings of the publishers it trusts, decrypted here and nowhere else.
 ///

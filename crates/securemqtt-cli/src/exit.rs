@@ -8,6 +8,17 @@ use std::io::{self, Write};
 use std::path::Path;
 use std::process::ExitCode;
 
+/// What `--help` of both programs ends with: where flags may come from, and these codes.
+pub const AFTER_HELP: &str = "\
+Every long flag may also come from the environment (--state-dir as SECUREMQTT_STATE_DIR) or
+from the file of --config.
+
+Exit codes:
+   0 done                     2 usage                   65 bad data
+  66 missing input           69 broker unreachable      74 input/output
+  75 time-out                76 protocol, taken over    77 credentials or peer refused
+  78 configuration";
+
 /// How a program ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

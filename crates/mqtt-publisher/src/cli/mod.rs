@@ -11,6 +11,7 @@ use securemqtt_cli::bench::LoadArgs;
 use securemqtt_cli::broker::{self, BrokerArgs};
 use securemqtt_cli::config::Exclusive;
 use securemqtt_cli::duration::parse_duration;
+use securemqtt_cli::exit::AFTER_HELP;
 use securemqtt_cli::identity::{StateArgs, TrustArgs};
 use securemqtt_cli::key::KeyCommand;
 use securemqtt_cli::logging::LogArgs;
@@ -22,16 +23,6 @@ use securemqtt_core::topic::validate_topic;
 pub use self::keys::{KeyArgs, RatchetEvery};
 pub use self::spool::SpoolArgs;
 use crate::input::{Input, Pace};
-
-const AFTER_HELP: &str = "\
-Every long flag may also come from the environment (--state-dir as SECUREMQTT_STATE_DIR) or
-from the file of --config.
-
-Exit codes:
-   0 done                     2 usage                   65 bad data
-  66 missing input           69 broker unreachable      74 input/output
-  75 time-out                76 protocol, taken over    77 credentials or peer refused
-  78 configuration";
 
 /// Publishes readings through an MQTT broker, encrypted end to end for the subscribers it trusts.
 ///
@@ -219,7 +210,7 @@ mod tests {
 
     use super::*;
 
-    fn parse(line: &str) -> Cli {
+    pub(super) fn parse(line: &str) -> Cli {
         Cli::try_parse_from(std::iter::once("mqtt-publisher").chain(line.split_whitespace())).unwrap()
     }
 

@@ -55,20 +55,8 @@ fn parse_size(text: &str) -> Result<usize, String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-    use clap::Parser;
-
+    use super::super::tests::parse;
     use super::*;
-
-    #[derive(Parser)]
-    struct Cli {
-        #[command(flatten)]
-        spool: SpoolArgs,
-    }
-
-    fn parse(line: &str) -> SpoolArgs {
-        Cli::try_parse_from(std::iter::once("prog").chain(line.split_whitespace())).unwrap().spool
-    }
 
     #[test]
     fn sizes_have_units_and_bounds() {
@@ -82,8 +70,8 @@ mod tests {
 
     #[test]
     fn what_must_be_confirmed_must_be_kept() {
-        assert!(parse("--confirm 1s").contradiction(Qos::AtLeastOnce).is_none());
-        assert!(parse("--confirm 1s").contradiction(Qos::AtMostOnce).is_some());
-        assert!(parse("--confirm 1s --no-spool").contradiction(Qos::AtLeastOnce).is_some());
+        assert!(parse("-m 1 --confirm 1s").spool.contradiction(Qos::AtLeastOnce).is_none());
+        assert!(parse("-m 1 --confirm 1s").spool.contradiction(Qos::AtMostOnce).is_some());
+        assert!(parse("-m 1 --confirm 1s --no-spool").spool.contradiction(Qos::AtLeastOnce).is_some());
     }
 }

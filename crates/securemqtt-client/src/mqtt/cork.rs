@@ -39,7 +39,7 @@ impl Cork {
 
     /// Whether acknowledgements are awaited.
     pub(super) fn await_answers(&self, are_awaited: bool) {
-        self.answers.are_awaited(are_awaited);
+        self.answers.set_awaited(are_awaited);
     }
 
     /// Connects to the first address of a host that answers.

@@ -32,11 +32,11 @@ const TOO_MUCH: usize = 64 << 10;
 pub(super) struct Answers(Arc<AtomicBool>);
 
 impl Answers {
-    pub(super) fn are_awaited(&self, are: bool) {
-        self.0.store(are, Ordering::Relaxed);
+    pub(super) fn set_awaited(&self, are_awaited: bool) {
+        self.0.store(are_awaited, Ordering::Relaxed);
     }
 
-    fn matter(&self) -> bool {
+    fn are_awaited(&self) -> bool {
         self.0.load(Ordering::Relaxed)
     }
 }
@@ -103,7 +103,7 @@ impl AsyncRead for Moderated {
         let before = buffer.filled().len();
         ready!(self.watched()?.poll_read(context, buffer))?;
         let read = buffer.filled().len() - before;
-        if !self.answers.matter()
+        if !self.answers.are_awaited()
             && let Some(brought) = self.rate.is_high(read, Instant::now)
         {
             self.poll_by_clock(brought)?;
@@ -277,10 +277,10 @@ mod tests {
     #[tokio::test]
     async fn what_is_awaited_does_not_wait_for_the_clock() {
         let (mut ours, mut theirs) = pair().await;
-        ours.answers.are_awaited(true);
+        ours.answers.set_awaited(true);
         trickle(&mut ours, &mut theirs, 1_000).await;
         assert!(!is_polled(&ours));
-        ours.answers.are_awaited(false);
+        ours.answers.set_awaited(false);
         // On a machine that is busy a pause may pass within any four of them.
         for _ in 0..10_000 {
             if !is_polled(&ours) {
