@@ -8,8 +8,8 @@ use std::thread::{self, JoinHandle};
 use std::time::{Duration, Instant};
 
 use rumqttc_v5::{
-    Client, Connection, Event, MqttOptions, Outgoing, Packet, Publish, PublishOptions, QoS, SubscribeFilter,
-    TlsConfiguration, Transport,
+    Client, Connection, Event, MqttOptions, NetworkOptions, Outgoing, Packet, Publish, PublishOptions, QoS,
+    SubscribeFilter, TlsConfiguration, Transport,
 };
 
 use crate::broker::{Broker, HOST};
@@ -162,6 +162,10 @@ pub(crate) fn options(port: u16) -> MqttOptions {
     let id = format!("eavesdropper-{}", COUNT.fetch_add(1, Ordering::SeqCst));
     let mut options = MqttOptions::new(id, (HOST, port));
     options.set_unlimited_incoming_packet_size();
+    // Acknowledgements that wait for each other keep it behind everybody else.
+    let mut network = NetworkOptions::new();
+    network.set_tcp_nodelay(true);
+    options.set_network_options(network);
     options
 }
 

@@ -63,6 +63,7 @@ fn everybody_reads_everybody_and_each_reading_is_sealed_once() {
         running.close_input();
         assert_eq!(running.wait_exit(PATIENCE), 0);
     }
+    eavesdropper.wait_for_count(EACH * publishers.len(), |heard| heard.topic.starts_with("telemetry/"), PATIENCE);
     let heard = eavesdropper.heard();
     for party in &publishers {
         // As many as there are readings, whatever the number of those who read them.

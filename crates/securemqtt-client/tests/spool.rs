@@ -30,7 +30,7 @@ fn segment(number: u64) -> Vec<u8> {
 async fn a_full_spool_is_not_read_into_memory() {
     let directory = tempfile::tempdir().unwrap();
     let state = StateDir::open(directory.path().join("state")).unwrap();
-    let (store, _) = Store::open(&state, None).unwrap();
+    let (mut store, _) = Store::open(&state, None).unwrap();
     for number in 0..SEGMENTS {
         let value = Some(segment(number).into());
         let change = Change { table: Table::Segment, key: number.to_be_bytes().to_vec(), value };

@@ -124,14 +124,15 @@ impl Backlog {
     }
 
     /// What to read from the spool next: what is wanted again goes before what has never been sent, a handful at a time.
-    pub(super) fn next_wanted(&mut self) -> Option<Wanted> {
+    /// `none_held` says that no frames wait for their transaction.
+    pub(super) fn next_wanted(&mut self, none_held: bool) -> Option<Wanted> {
         if self.ready_bytes > MAX_IN_MEMORY / 2 {
             return None;
         }
         match self.again.pop_front() {
             Some(resend) => Some(Wanted::Again(resend)),
             // In order: only when everything before is handed over.
-            None => self.behind.filter(|_| self.ready.is_empty()).map(Wanted::Segment),
+            None => self.behind.filter(|_| none_held && self.ready.is_empty()).map(Wanted::Segment),
         }
     }
 

@@ -132,7 +132,8 @@ impl Publisher {
                 return Ok(Notice::Moved);
             }
             let due = self.clock.instant(self.engine.next_poll_ms());
-            let due = self.peers.next_look().into_iter().chain(read_again).fold(due, Instant::min);
+            let others = [self.peers.next_look(), read_again, self.store_at()];
+            let due = others.into_iter().flatten().fold(due, Instant::min);
             let is_stopped = self.backlog.front().is_some() && self.pump.is_connected();
             let waits_for_acks = (self.waits || self.watches.is_some()) && self.backlog.is_under_way();
             let link = (is_stopped || waits_for_acks).then(|| self.pump.link.clone());
@@ -173,6 +174,10 @@ impl Publisher {
     pub async fn is_stored(&mut self, patience: Duration) -> bool {
         let stored = async {
             while self.gate.is_busy() || self.engine.has_changes() {
+                if !self.gate.is_busy() {
+                    // Somebody waits: nothing is gathered.
+                    self.store_changes();
+                }
                 let event = self.gate.store.event().await;
                 self.stored(event);
             }

@@ -55,7 +55,8 @@ impl Publisher {
         }
         self.note_all_handed_over();
         self.backlog.forget_below(self.engine.segments().0);
-        if let Some(wanted) = self.backlog.next_wanted() {
+        // Those that wait for their transaction were sealed before those that are on disk only.
+        if let Some(wanted) = self.backlog.next_wanted(self.gate.frames().0 == 0) {
             self.fetch(wanted);
         }
     }
@@ -104,7 +105,7 @@ impl Publisher {
             self.engine.close_segment();
         }
         if self.engine.has_changes() {
-            self.gate.submit(self.engine.take_changes(), None);
+            self.store_changes();
         }
         let read = self.gate.store.fetch(Table::Segment, number.to_be_bytes().to_vec());
         self.reading = Some(Box::pin(async move { (wanted, read.await) }));
@@ -154,43 +155,146 @@ impl Publisher {
 }
 
 #[cfg(test)]
-#[expect(clippy::unwrap_used, reason = "tests")]
+#[expect(clippy::unwrap_used, clippy::expect_used, reason = "tests")]
 mod tests {
+    use std::path::Path;
     use std::time::Duration;
 
+    use securemqtt_core::Qos;
     use securemqtt_core::peers::KnownPeers;
     use securemqtt_core::publisher::Config;
     use securemqtt_core::trust::{Trust, TrustMode};
-    use tokio::net::TcpListener;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+    use tokio::net::{TcpListener, TcpStream};
+    use tokio::time::timeout;
 
     use super::*;
     use crate::mqtt::{BrokerAddress, BrokerOptions};
+    use crate::notice::Notice;
     use crate::publisher::{Settings, WhenFull};
     use crate::state::{StateDir, Store};
 
-    #[tokio::test]
-    async fn a_read_that_failed_is_tried_again_when_it_is_time_and_not_with_the_next_tick() {
-        let scratch = tempfile::tempdir().unwrap();
-        let directory = StateDir::open(scratch.path().join("state")).unwrap();
-        // A broker that says nothing wakes nobody.
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    const TOPIC: &str = "telemetry/ward-7";
+    const PATIENCE: Duration = Duration::from_secs(20);
+    /// Where nothing comes to wait for: the publisher is driven for so long, and looked at again.
+    const LOOK: Duration = Duration::from_millis(1);
+
+    /// A publisher with a spool, and without ticks.
+    async fn publisher(scratch: &Path, broker: &TcpListener) -> Publisher {
+        let directory = StateDir::open(scratch.join("state")).unwrap();
         let address =
-            BrokerAddress::Tcp { host: "127.0.0.1".into(), port: listener.local_addr().unwrap().port(), tls: false };
+            BrokerAddress::Tcp { host: "127.0.0.1".into(), port: broker.local_addr().unwrap().port(), tls: false };
         let identity = directory.identity().unwrap();
         let (store, loaded) = Store::open(&directory, None).unwrap();
         let settings = Settings {
             broker: BrokerOptions::new(address, "p"),
             trust: Trust::new(TrustMode::Strict, identity.public().id(), KnownPeers::default(), Vec::new()),
             identity,
-            engine: Config { tick_ms: 3_600_000, ..Config::new("p".parse().unwrap()) },
+            engine: Config { tick_ms: 3_600_000, spool_max: 1 << 20, ..Config::new("p".parse().unwrap()) },
             peers: directory.known_peers(),
             store,
             loaded,
             when_full: WhenFull::Wait,
         };
-        let mut publisher = Publisher::start(settings).await.unwrap();
+        Publisher::start(settings).await.unwrap()
+    }
+
+    async fn listen() -> TcpListener {
+        TcpListener::bind("127.0.0.1:0").await.unwrap()
+    }
+
+    /// Connects it to a broker that accepts and says nothing more (MQTT 5, section 3.2).
+    async fn connect(publisher: &mut Publisher, broker: &TcpListener) -> TcpStream {
+        let accept = async {
+            let (mut stream, _) = broker.accept().await.unwrap();
+            stream.read_u8().await.unwrap();
+            stream.write_all(&[0x20, 3, 0, 0, 0]).await.unwrap();
+            stream
+        };
+        let connected = async { while !matches!(publisher.next().await.unwrap(), Notice::Connected) {} };
+        let (stream, ()) = timeout(PATIENCE, async { tokio::join!(accept, connected) }).await.unwrap();
+        stream
+    }
+
+    /// Drives it until everything is stored.
+    async fn store_all(publisher: &mut Publisher) {
+        let stored = async {
+            while publisher.gate.is_busy() || publisher.engine.has_changes() {
+                let _ = timeout(LOOK, publisher.next()).await;
+            }
+        };
+        timeout(PATIENCE, stored).await.unwrap();
+    }
+
+    fn publish(publisher: &mut Publisher) {
+        publisher.publish(TOPIC, &[b"reading"], Qos::AtLeastOnce, false).unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_read_that_failed_is_tried_again_when_it_is_time_and_not_with_the_next_tick() {
+        let scratch = tempfile::tempdir().unwrap();
+        // A broker that says nothing wakes nobody.
+        let broker = listen().await;
+        let mut publisher = publisher(scratch.path(), &broker).await;
         publisher.read_again_at = Some(Instant::now() + READ_AGAIN);
-        assert!(tokio::time::timeout(READ_AGAIN + Duration::from_secs(1), publisher.next()).await.is_err());
+        assert!(timeout(READ_AGAIN + Duration::from_secs(1), publisher.next()).await.is_err());
         assert_eq!(publisher.read_again_at, None);
+    }
+
+    #[tokio::test]
+    async fn what_is_on_disk_only_is_not_read_before_what_waits_for_the_disk_has_left() {
+        let scratch = tempfile::tempdir().unwrap();
+        let broker = listen().await;
+        let mut publisher = publisher(scratch.path(), &broker).await;
+        let mut stream = connect(&mut publisher, &broker).await;
+        store_all(&mut publisher).await;
+        let mut published = 0;
+        // Mostly one: it waits for its transaction, unless that was over at once.
+        while publisher.gate.frames().0 == 0 {
+            publish(&mut publisher);
+            published += 1;
+        }
+        // As when too much is in memory; and there is nothing on disk yet.
+        publisher.engine.close_segment();
+        publisher.backlog.behind = Some(publisher.engine.segments().1 + 1);
+        publisher.read_on();
+        assert!(publisher.reading.is_none());
+        publish(&mut publisher);
+        let came = async {
+            let mut bytes = Vec::new();
+            while bytes.windows(TOPIC.len()).filter(|bytes| *bytes == TOPIC.as_bytes()).count() < published + 1 {
+                tokio::select! {
+                    read = stream.read_buf(&mut bytes) => assert!(read.unwrap() > 0),
+                    told = publisher.next() => drop(told.unwrap()),
+                }
+            }
+        };
+        timeout(PATIENCE, came).await.expect("some are not on their way");
+    }
+
+    #[tokio::test]
+    async fn readings_share_transactions_and_the_last_one_waits_for_nobody() {
+        const COUNT: u32 = 200;
+        let scratch = tempfile::tempdir().unwrap();
+        let broker = listen().await;
+        let mut publisher = publisher(scratch.path(), &broker).await;
+        let began = Instant::now();
+        let mut transactions = 0;
+        for _ in 0..COUNT {
+            publish(&mut publisher);
+            transactions += u32::from(publisher.gate.is_busy());
+            while publisher.gate.is_busy() {
+                let event = publisher.gate.store.event().await;
+                publisher.stored(event);
+            }
+        }
+        // Five milliseconds apart; that of the start comes on top.
+        let enough = began.elapsed().as_millis() / 5 + 2;
+        assert!(
+            u128::from(transactions) <= enough,
+            "{transactions} transactions for {COUNT} readings, {enough} are enough"
+        );
+        // Nothing but the clock says when.
+        store_all(&mut publisher).await;
     }
 }

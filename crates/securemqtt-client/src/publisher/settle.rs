@@ -1,11 +1,16 @@
 //! What the engine leaves is passed on: stored first, then sent.
 
+use std::time::Instant;
+
 use securemqtt_core::publisher::Event;
 
 use super::Publisher;
 use super::gate::Held;
 use crate::notice::{Notice, Trouble, remember};
 use crate::state::StoreEvent;
+
+/// So many bytes that are sealed and not stored are a transaction of their own.
+pub(super) const MUCH_UNSTORED: usize = 128 << 10;
 
 impl Publisher {
     pub(super) fn stored(&mut self, event: StoreEvent) {
@@ -39,18 +44,26 @@ impl Publisher {
         self.commit();
     }
 
-    /// One transaction at a time: what comes meanwhile goes into the next.
+    /// One transaction at a time, and not too many: what comes meanwhile goes into the next.
     pub(super) fn commit(&mut self) {
-        if !self.gate.is_busy() {
-            if self.engine.has_changes() {
-                self.gate.submit(self.engine.take_changes(), None);
-            } else {
-                self.gate.pass();
-            }
+        match self.store_at() {
+            Some(at) if at <= Instant::now() || self.engine.unstored() >= MUCH_UNSTORED => self.store_changes(),
+            Some(_) => {}
+            None if self.gate.is_busy() => {}
+            None => self.gate.pass(),
         }
         while let Some(held) = self.gate.next() {
             self.leave(held);
         }
+    }
+
+    /// When what has changed is handed in; none where nothing has, or a transaction is under way: its end is an event.
+    pub(super) fn store_at(&self) -> Option<Instant> {
+        (!self.gate.is_busy() && self.engine.has_changes()).then(|| self.gate.store.next_at())
+    }
+
+    pub(super) fn store_changes(&mut self) {
+        self.gate.submit(self.engine.take_changes(), None);
     }
 
     pub(super) fn leave(&mut self, held: Held) {

@@ -55,7 +55,7 @@ impl Publisher {
         self.engine.poll(now, &mut self.rng, &mut self.out);
         self.settle();
         if !self.gate.is_busy() && self.engine.has_later_changes() {
-            self.gate.submit(self.engine.take_changes(), None);
+            self.store_changes();
         }
     }
 

@@ -1,6 +1,6 @@
 //! Readings out, then stored, then acknowledged: what waits for a transaction, and the clean end.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use securemqtt_core::Outgoing;
 use securemqtt_core::subscriber::Changes;
@@ -41,35 +41,49 @@ impl Subscriber {
     /// As [`Subscriber::commit`] leaves it, it may be stored together with readings that are committed a little later. A
     /// program that may end before it commits those calls this.
     pub fn store_now(&mut self) {
-        if !self.outstanding {
-            self.hand_in();
+        if self.outstanding {
+            return;
         }
-    }
-
-    /// One transaction at a time: what is committed meanwhile goes into the next. None while readings are in the program's
-    /// hands, for what was learned from them would be stored too.
-    pub(super) fn store_committed(&mut self) {
-        if self.may_store() {
-            self.hand_in();
-        }
-    }
-
-    pub(super) fn may_store(&self) -> bool {
-        !self.outstanding && self.last.is_none_or(|last| self.store.is_durable(last))
-    }
-
-    fn hand_in(&mut self) {
-        if !self.engine.has_changes() && self.cursor.is_none() {
+        if !self.has_news() {
             self.pass();
-        } else if !self.pending.is_empty() || self.cursor.is_some() || self.is_late() {
+        } else if self.is_awaited() {
             self.submit(None);
         }
     }
 
-    /// Whether what nothing waits for has waited long enough.
-    fn is_late(&mut self) -> bool {
-        let now = self.moment.instant;
-        *self.store_by.get_or_insert(now + LAZY) <= now
+    /// One transaction at a time, and not too many: what is committed meanwhile goes into the next. None while readings are in
+    /// the program's hands, for what was learned from them would be stored too.
+    pub(super) fn store_committed(&mut self) {
+        if !self.may_store() {
+            return;
+        }
+        if !self.has_news() {
+            return self.pass();
+        }
+        let now = Instant::now();
+        self.store_by.get_or_insert(now + LAZY);
+        if self.store_at().is_some_and(|at| at <= now) {
+            self.submit(None);
+        }
+    }
+
+    /// When what was learned is handed in; none where nothing was, or something else must come before, which is an event.
+    pub(super) fn store_at(&self) -> Option<Instant> {
+        let at = if self.is_awaited() { Some(self.store.next_at()) } else { self.store_by };
+        at.filter(|_| self.may_store() && self.has_news())
+    }
+
+    fn may_store(&self) -> bool {
+        !self.outstanding && self.last.is_none_or(|last| self.store.is_durable(last))
+    }
+
+    fn has_news(&self) -> bool {
+        self.engine.has_changes() || self.cursor.is_some()
+    }
+
+    /// Whether the broker or a file waits for it.
+    fn is_awaited(&self) -> bool {
+        !self.pending.is_empty() || self.cursor.is_some()
     }
 
     /// There is nothing to store: what is pending waits for nothing but what went before.
@@ -145,5 +159,81 @@ impl Subscriber {
         self.pump.flush().await?;
         self.pump.link.drain(patience).await;
         Ok(())
+    }
+}
+
+#[cfg(test)]
+#[expect(clippy::unwrap_used, reason = "tests")]
+mod tests {
+    use securemqtt_core::Qos;
+    use securemqtt_core::peers::KnownPeers;
+    use securemqtt_core::subscriber::Config;
+    use securemqtt_core::trust::{Trust, TrustMode};
+    use tokio::net::TcpListener;
+    use tokio::time::timeout;
+
+    use super::*;
+    use crate::mqtt::{BrokerAddress, BrokerOptions};
+    use crate::state::{StateDir, Store};
+    use crate::subscriber::Settings;
+
+    const PATIENCE: Duration = Duration::from_secs(20);
+    /// Where nothing comes to wait for: the subscriber is driven for so long, and looked at again.
+    const LOOK: Duration = Duration::from_millis(1);
+
+    #[tokio::test]
+    async fn what_is_committed_shares_transactions_and_the_last_of_it_waits_for_nobody() {
+        const COUNT: u32 = 200;
+        let scratch = tempfile::tempdir().unwrap();
+        let directory = StateDir::open(scratch.path().join("state")).unwrap();
+        // A broker that says nothing wakes nobody.
+        let broker = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = broker.local_addr().unwrap().port();
+        let address = BrokerAddress::Tcp { host: "127.0.0.1".into(), port, tls: false };
+        let (store, loaded) = Store::open(&directory, None).unwrap();
+        let identity = directory.identity().unwrap();
+        let cursor = |length: u32| Some(Cursor { device: 1, inode: 2, length: length.into() });
+        let settings = Settings {
+            broker: BrokerOptions::new(address, "s"),
+            trust: Trust::new(TrustMode::Strict, identity.public().id(), KnownPeers::default(), Vec::new()),
+            identity,
+            engine: Config {
+                name: "s".parse().unwrap(),
+                filters: vec!["#".to_owned()],
+                exclude: Vec::new(),
+                accept_rollback: false,
+            },
+            qos: Qos::AtLeastOnce,
+            times: false,
+            peers: directory.known_peers(),
+            store,
+            loaded,
+            cursor: cursor(0),
+        };
+        let mut subscriber = Subscriber::start(settings).unwrap();
+        let began = Instant::now();
+        let mut transactions = 0;
+        for length in 1..=COUNT {
+            let before = subscriber.last;
+            subscriber.commit([], cursor(length));
+            transactions += u32::from(subscriber.last != before);
+            while subscriber.last.is_some_and(|last| !subscriber.store.is_durable(last)) {
+                subscriber.store.event().await;
+            }
+        }
+        // Five milliseconds apart.
+        let enough = began.elapsed().as_millis() / 5 + 1;
+        assert!(u128::from(transactions) <= enough, "{transactions} transactions for {COUNT}, {enough} are enough");
+        // Nothing but the clock says when.
+        subscriber.commit([], cursor(COUNT + 1));
+        let stored = async {
+            while subscriber.has_news() {
+                let _ = timeout(LOOK, subscriber.next()).await;
+            }
+        };
+        timeout(PATIENCE, stored).await.unwrap();
+        subscriber.finish(PATIENCE).await.unwrap();
+        let (_, loaded) = Store::open(&directory, None).unwrap();
+        assert_eq!(loaded.cursor, cursor(COUNT + 1));
     }
 }

@@ -78,7 +78,7 @@ impl Subscriber {
     /// If the broker's options cannot work.
     pub fn start(settings: Settings) -> Result<Self, ClientError> {
         let (clock, mut rng) = (Clock::start(), rng());
-        let Settings { identity, trust, engine: config, mut peers, store, loaded, cursor, .. } = settings;
+        let Settings { identity, trust, engine: config, mut peers, mut store, loaded, cursor, .. } = settings;
         peers.watch();
         let engine = Engine::restore(identity, trust, config, &loaded.records, clock.now(), &mut rng)
             .map_err(|error| store.damaged(&error))?;
@@ -137,7 +137,7 @@ impl Subscriber {
             self.moment_left = 0;
             let due = self.clock.instant(self.engine.next_poll_ms());
             let due = self.peers.next_look().map_or(due, |look| look.min(due));
-            let due = self.store_by.filter(|_| self.may_store()).map_or(due, |moment| moment.min(due));
+            let due = self.store_at().map_or(due, |moment| moment.min(due));
             tokio::select! {
                 biased;
                 event = self.store.event() => self.stored(event),

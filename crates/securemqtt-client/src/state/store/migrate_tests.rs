@@ -201,7 +201,7 @@ fn a_kill_between_two_steps_costs_nothing() {
     // Behind the transaction, before the file is removed: the counter has gone on since.
     let old = Old::new().with_database().with_counter("00000000000000002048\n");
     old.open().unwrap();
-    let (store, _) = Store::open(&StateDir::open(old.path()).unwrap(), None).unwrap();
+    let (mut store, _) = Store::open(&StateDir::open(old.path()).unwrap(), None).unwrap();
     let value = Some([&[1], &2_050_u64.to_be_bytes()[..]].concat().into());
     let change = Change { table: Table::Counter, key: Vec::new(), value };
     store.submit(Batch { changes: vec![change], ..Batch::default() });

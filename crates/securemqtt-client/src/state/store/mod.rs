@@ -5,8 +5,9 @@
 //! SIGBUS); sled has had no stable release for years; fjall is a log-structured tree made for far more data than this,
 //! with several files and threads.
 //!
-//! A thread commits; what is handed in while it is at work goes into one transaction after it. A full disk stops nothing
-//! but this: it is tried again until it works, and until then nothing counts as stored.
+//! A thread commits; what is handed in while it is at work goes into one transaction after it. It waits for nothing: what
+//! belongs together is gathered by whoever hands it in, who knows what it costs to wait ([`Store::next_at`]). A full disk
+//! stops nothing but this: it is tried again until it works, and until then nothing counts as stored.
 //!
 //! Replay windows are in a log (`log.rs`), in the same file and the same transactions.
 //!
@@ -36,7 +37,7 @@ use std::path::{Path, PathBuf};
 use std::sync::mpsc::{self, RecvTimeoutError};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use securemqtt_core::packed::Packed;
 use securemqtt_core::record::{Change, Record, RestoreError, Table};
@@ -51,6 +52,8 @@ use tables::Tables;
 use writer::Writer;
 
 pub(super) const FILE: &str = "state.redb";
+/// Batches that can wait follow each other so slowly: each is a transaction of its own, and flash wears.
+const GROUP_EVERY: Duration = Duration::from_millis(5);
 /// How long a store that is dropped waits for a disk that hangs.
 const DROP_PATIENCE: Duration = Duration::from_secs(2);
 
@@ -115,6 +118,7 @@ pub struct Store {
     path: PathBuf,
     shared: Arc<Shared>,
     news: news::Reader,
+    next_at: Instant,
     /// How the thread has ended; none when that was asked for. The lock is never contended: with it, a program that waits for
     /// a record may go on in another thread.
     ended: Option<Mutex<mpsc::Receiver<Result<(), String>>>>,
@@ -153,7 +157,8 @@ impl Store {
         let run = move || drop(end.send(work()));
         let spawned = thread::Builder::new().name("state".to_owned()).spawn(run);
         spawned.map_err(|source| StateError::Write { path: path.clone(), source })?;
-        Ok(Self { path, shared, news: news::Reader::new(news), ended: Some(Mutex::new(ended)) })
+        let (news, next_at) = (news::Reader::new(news), Instant::now());
+        Ok(Self { path, shared, news, next_at, ended: Some(Mutex::new(ended)) })
     }
 
     /// The file.
@@ -162,8 +167,14 @@ impl Store {
     }
 
     /// Hands a batch in; it is stored with those that wait already. Does not wait.
-    pub fn submit(&self, batch: Batch) -> Ticket {
+    pub fn submit(&mut self, batch: Batch) -> Ticket {
+        self.next_at = Instant::now() + GROUP_EVERY;
         self.shared.submit(batch)
+    }
+
+    /// Until when the next batch is gathered, unless it cannot wait: under load that makes 200 transactions a second.
+    pub fn next_at(&self) -> Instant {
+        self.next_at
     }
 
     /// Reads one record, as everything submitted so far leaves it: `None` where there is none. A batch that waits does not

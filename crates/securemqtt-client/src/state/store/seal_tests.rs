@@ -46,7 +46,7 @@ async fn what_is_sealed_opens_with_its_key_only_and_shows_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
     let (ours, other) = (key(directory, "ours"), key(directory, "other"));
-    let (store, _) = open(directory, Some(&ours)).unwrap();
+    let (mut store, _) = open(directory, Some(&ours)).unwrap();
     for number in 0..100_u8 {
         store.submit(put(&[number], SECRET));
         let ticket = store.submit(segment());
@@ -78,7 +78,7 @@ async fn what_is_sealed_opens_with_its_key_only_and_shows_nothing() {
 fn what_was_not_sealed_is_sealed_with_the_first_key() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
-    let (store, _) = open(directory, None).unwrap();
+    let (mut store, _) = open(directory, None).unwrap();
     let cursor = Some(Cursor { device: 1, inode: 2, length: 3 });
     let old = put_in(Table::Run, b"old", b"another secret");
     store.submit(Batch { cursor: cursor.clone(), clean: Some(false), ..old });
@@ -88,7 +88,7 @@ fn what_was_not_sealed_is_sealed_with_the_first_key() {
     let gone: Vec<[u8; 1]> = (0..40).map(|number| [number]).collect();
     gone.iter().map(|key| store.submit(put(key, &SECRET.repeat(100)))).for_each(drop);
     store.close().unwrap();
-    let (store, _) = open(directory, None).unwrap();
+    let (mut store, _) = open(directory, None).unwrap();
     let remove = |key: &[u8; 1]| Change { table: Table::Topic, key: key.to_vec(), value: None };
     store.submit(Batch { changes: gone.iter().map(remove).collect(), ..Batch::default() });
     store.close().unwrap();
@@ -117,7 +117,7 @@ fn what_was_not_sealed_is_sealed_with_the_first_key() {
 fn a_kill_while_it_is_sealed_costs_nothing() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
-    let (store, _) = open(directory, None).unwrap();
+    let (mut store, _) = open(directory, None).unwrap();
     store.submit(put(b"a", SECRET));
     store.close().unwrap();
     fs::write(directory.join("state/.state.redb.tmp"), b"half").unwrap();
@@ -132,7 +132,7 @@ fn sealed_bytes_open_in_their_own_place_only() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
     let ours = key(directory, "ours");
-    let (store, _) = open(directory, Some(&ours)).unwrap();
+    let (mut store, _) = open(directory, Some(&ours)).unwrap();
     for (key, value) in [(b"a", b"1"), (b"b", b"2")] {
         store.submit(put_in(Table::Run, key, value));
     }
@@ -152,7 +152,7 @@ fn a_sealed_window_opens_as_its_own_only() {
     let directory = tempfile::tempdir().unwrap();
     let directory = directory.path();
     let ours = key(directory, "ours");
-    let (store, _) = open(directory, Some(&ours)).unwrap();
+    let (mut store, _) = open(directory, Some(&ours)).unwrap();
     store.submit(put(b"a", b"1"));
     store.close().unwrap();
     change(directory, |writing| {

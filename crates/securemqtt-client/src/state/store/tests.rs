@@ -42,7 +42,7 @@ async fn what_was_stored_is_there_again() {
     assert_eq!(store.event().await, StoreEvent::Durable(last), "only the newest is told");
     assert_eq!(store.try_event(), None);
     drop(store);
-    let (store, loaded) = open(directory.path()).unwrap();
+    let (mut store, loaded) = open(directory.path()).unwrap();
     let records: Vec<(&[u8], &[u8])> =
         loaded.records.iter().map(|record| (record.key.as_slice(), record.value.as_slice())).collect();
     assert_eq!(records, [(&b"a"[..], &b"3"[..])]);
@@ -79,14 +79,14 @@ fn of_several_changes_to_a_record_only_the_last_is_kept() {
 #[tokio::test]
 async fn a_read_sees_everything_submitted_before_it() {
     let directory = tempfile::tempdir().unwrap();
-    let (store, _) = open(directory.path()).unwrap();
-    let read = |key: u32| store.fetch(Table::Topic, key.to_be_bytes().to_vec());
-    assert_eq!(read(7).await, Ok(None));
+    let (mut store, _) = open(directory.path()).unwrap();
+    let read = |store: &Store, key: u32| store.fetch(Table::Topic, key.to_be_bytes().to_vec());
+    assert_eq!(read(&store, 7).await, Ok(None));
     // Whether the batch waits, is under way or is done.
     for number in 0..300_u32 {
         store.submit(put(&number.to_be_bytes(), &[1; 64]));
         store.submit(put(&number.to_be_bytes(), &number.to_le_bytes()));
-        let reading = read(number);
+        let reading = read(&store, number);
         if number % 3 == 0 {
             store.submit(put(&(number + 1).to_be_bytes(), b"later"));
         }
@@ -94,8 +94,8 @@ async fn a_read_sees_everything_submitted_before_it() {
     }
     let remove = Change { table: Table::Topic, key: 7_u32.to_be_bytes().to_vec(), value: None };
     store.submit(Batch { changes: vec![remove], ..Batch::default() });
-    assert_eq!(read(7).await, Ok(None));
-    let (reading, reading_on) = (read(8), read(9));
+    assert_eq!(read(&store, 7).await, Ok(None));
+    let (reading, reading_on) = (read(&store, 8), read(&store, 9));
     store.close().unwrap();
     assert!(reading.await.is_ok() && reading_on.await.is_ok(), "those who wait at the end are answered");
 }
@@ -103,7 +103,7 @@ async fn a_read_sees_everything_submitted_before_it() {
 #[tokio::test]
 async fn segments_are_named_in_order_and_stay_on_disk() {
     let directory = tempfile::tempdir().unwrap();
-    let (store, _) = open(directory.path()).unwrap();
+    let (mut store, _) = open(directory.path()).unwrap();
     let key = |number: u64| number.to_be_bytes().to_vec();
     for number in [3_u64, 1, 300, 2] {
         let value = Some(vec![number.to_le_bytes()[0]; 5_000].into());
@@ -141,7 +141,7 @@ fn is_whole(loaded: &Loaded) -> bool {
 #[test]
 fn a_damaged_file_is_refused_and_left_as_it_is() {
     let directory = tempfile::tempdir().unwrap();
-    let (store, _) = open(directory.path()).unwrap();
+    let (mut store, _) = open(directory.path()).unwrap();
     for n in 0..200_u32 {
         for table in [Table::Run, Table::Topic] {
             store.submit(put_in(table, &n.to_be_bytes(), &[7; 64]));

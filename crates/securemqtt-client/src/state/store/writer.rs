@@ -8,11 +8,9 @@ use tokio::sync::watch;
 
 use super::StateKey;
 use super::news::News;
-use super::queue::{Fetch, Pending, Shared};
+use super::queue::{Fetch, Pending, Queue, Shared};
 use super::tables::Tables;
 
-/// Transactions under load are gathered for so long.
-const GROUP_EVERY: Duration = Duration::from_millis(5);
 /// How often a transaction that failed is tried again.
 const TRY_AGAIN: Duration = Duration::from_secs(1);
 
@@ -45,11 +43,9 @@ impl Writer {
 
     /// Until all is stored and the end has come.
     pub(super) fn run(mut self) -> Result<(), String> {
-        let mut not_before = Instant::now();
-        while let Some(Work { reads, batch }) = self.next(not_before) {
+        while let Some(Work { reads, batch }) = self.next() {
             self.read(reads, None);
             if let Some((batch, last)) = batch {
-                not_before = Instant::now() + GROUP_EVERY;
                 self.store(&batch)?;
                 self.news.send_modify(|news| news.durable = last);
             }
@@ -57,26 +53,14 @@ impl Writer {
         Ok(())
     }
 
-    /// Waits for something to do; a batch only from a moment on, so that more can join it.
-    fn next(&self, not_before: Instant) -> Option<Work> {
-        let mut queue = self.shared.lock();
-        loop {
-            let early = not_before.saturating_duration_since(Instant::now());
-            let last = queue.last;
-            let due = if early.is_zero() || queue.closing { queue.batch.take() } else { None };
-            if due.is_some() || !queue.reads.is_empty() {
-                let reads = std::mem::take(&mut queue.reads);
-                return Some(Work { reads, batch: due.map(|batch| (batch, last)) });
-            }
-            if queue.closing {
-                return None;
-            }
-            queue = if queue.batch.is_some() {
-                self.shared.wake.wait_timeout(queue, early).unwrap_or_else(PoisonError::into_inner).0
-            } else {
-                self.shared.wake.wait(queue).unwrap_or_else(PoisonError::into_inner)
-            };
-        }
+    /// Waits for something to do; none when the end has come.
+    fn next(&self) -> Option<Work> {
+        let nothing = |queue: &mut Queue| queue.batch.is_none() && queue.reads.is_empty() && !queue.closing;
+        let waited = self.shared.wake.wait_while(self.shared.lock(), nothing);
+        let mut queue = waited.unwrap_or_else(PoisonError::into_inner);
+        let (reads, last) = (std::mem::take(&mut queue.reads), queue.last);
+        let batch = queue.batch.take().map(|batch| (batch, last));
+        (batch.is_some() || !reads.is_empty()).then_some(Work { reads, batch })
     }
 
     /// Answers whoever wants to read, from what is being stored first.
