@@ -10,7 +10,7 @@ use crate::notice::{Notice, Trouble, remember};
 use crate::state::StoreEvent;
 
 /// So many bytes that are sealed and not stored are a transaction of their own.
-pub(super) const MUCH_UNSTORED: usize = 128 << 10;
+const MUCH_UNSTORED: usize = 128 << 10;
 
 impl Publisher {
     pub(super) fn stored(&mut self, event: StoreEvent) {
@@ -46,11 +46,12 @@ impl Publisher {
 
     /// One transaction at a time, and not too many: what comes meanwhile goes into the next.
     pub(super) fn commit(&mut self) {
-        match self.store_at() {
-            Some(at) if at <= Instant::now() || self.engine.unstored() >= MUCH_UNSTORED => self.store_changes(),
-            Some(_) => {}
-            None if self.gate.is_busy() => {}
-            None => self.gate.pass(),
+        if let Some(at) = self.store_at() {
+            if at <= Instant::now() || self.engine.unstored() >= MUCH_UNSTORED {
+                self.store_changes();
+            }
+        } else if !self.gate.is_busy() {
+            self.gate.pass();
         }
         while let Some(held) = self.gate.next() {
             self.leave(held);
