@@ -62,15 +62,18 @@ impl Subscriber {
         }
         let now = Instant::now();
         self.store_by.get_or_insert(now + LAZY);
-        if self.store_at().is_some_and(|at| at <= now) {
+        if self.gathered_until().is_some_and(|at| at <= now) {
             self.submit(None);
         }
     }
 
     /// When what was learned is handed in; none where nothing was, or something else must come before, which is an event.
     pub(super) fn store_at(&self) -> Option<Instant> {
-        let at = if self.is_awaited() { Some(self.store.next_at()) } else { self.store_by };
-        at.filter(|_| self.may_store() && self.has_news())
+        self.gathered_until().filter(|_| self.may_store() && self.has_news())
+    }
+
+    fn gathered_until(&self) -> Option<Instant> {
+        if self.is_awaited() { Some(self.store.next_at()) } else { self.store_by }
     }
 
     fn may_store(&self) -> bool {
