@@ -135,7 +135,7 @@ impl Drop for Broker {
 fn configuration(port: u16, tls_port: u16, certificates: &Certificates) -> String {
     let (certificate, key) = (certificates.server.display(), certificates.key.display());
     format!(
-        "allow_anonymous true\nuser root\npersistence false\nset_tcp_nodelay true\n\
+        "allow_anonymous true\nuser root\npersistence false\n\
          # Nothing is dropped: a slow subscriber shows as time, not as loss.\n\
          max_queued_messages 0\nmax_inflight_messages {IN_FLIGHT}\n\
          log_dest stderr\nlog_type error\nlog_type warning\nlog_type notice\nlog_type information\nconnection_messages false\n\

@@ -5,6 +5,10 @@
 //! each arrival while they are few, and by the clock, for all of them at once, while they are many.
 //!
 //! Not where an answer is awaited: acknowledgements come in small pieces too, and a full window moves on with them only.
+//!
+//! Either way what is read is acknowledged as it is read (TCP_QUICKACK, tcp(7)). A broker that does not set TCP_NODELAY, which
+//! Mosquitto does when told only, holds a message until the one before is acknowledged; and the kernel of who writes now and
+//! then keeps its acknowledgements for what is written next, 40 ms or until the PUBACK that waits for our disk.
 
 use std::future::Future as _;
 use std::io::{self, Read as _};
@@ -47,6 +51,8 @@ pub(super) struct Moderated {
     socket: Socket,
     rate: Rate,
     answers: Answers,
+    /// Since the last read: the kernel keeps acknowledgements for what is written next, until it is told again.
+    wrote: bool,
 }
 
 #[derive(Debug)]
@@ -61,7 +67,7 @@ enum Socket {
 
 impl Moderated {
     pub(super) fn new(stream: TcpStream, answers: Answers) -> Self {
-        Self { socket: Socket::Watched(stream), rate: Rate::default(), answers }
+        Self { socket: Socket::Watched(stream), rate: Rate::default(), answers, wrote: false }
     }
 
     /// Leaves the socket to the clock, until one of its ticks brings fewer bytes than `enough`, or too many.
@@ -101,7 +107,13 @@ impl AsyncRead for Moderated {
             return Poll::Ready(read);
         }
         let before = buffer.filled().len();
-        ready!(self.watched()?.poll_read(context, buffer))?;
+        let wrote = self.wrote;
+        let mut stream = self.watched()?;
+        ready!(stream.as_mut().poll_read(context, buffer))?;
+        if wrote {
+            acknowledge_at_once(&stream);
+        }
+        self.wrote = false;
         let read = buffer.filled().len() - before;
         if !self.answers.are_awaited()
             && let Some(brought) = self.rate.is_high(read, Instant::now)
@@ -115,7 +127,7 @@ impl AsyncRead for Moderated {
 /// Who writes is in a conversation, and does not wait for the clock.
 impl AsyncWrite for Moderated {
     fn poll_write(mut self: Pin<&mut Self>, context: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
-        self.rate = Rate::default();
+        (self.rate, self.wrote) = (Rate::default(), true);
         self.watched()?.poll_write(context, bytes)
     }
 
@@ -127,6 +139,17 @@ impl AsyncWrite for Moderated {
         self.watched()?.poll_shutdown(context)
     }
 }
+
+/// Acknowledges what was read, and from now on what is, until something is written.
+#[cfg(any(target_os = "linux", target_os = "android"))]
+fn acknowledge_at_once(stream: &TcpStream) {
+    // Refused, it is slower and nothing else.
+    let _ = stream.set_quickack(true);
+}
+
+/// Other systems have no such option.
+#[cfg(not(any(target_os = "linux", target_os = "android")))]
+fn acknowledge_at_once(_: &TcpStream) {}
 
 /// A socket in the care of the clock.
 #[derive(Debug)]
@@ -264,6 +287,20 @@ mod tests {
         let mut got = Vec::new();
         ours.read_to_end(&mut got).await.unwrap();
         assert_eq!(got, b"last");
+    }
+
+    /// Without it the kernel has kept its acknowledgements after the first of these answers.
+    #[cfg(any(target_os = "linux", target_os = "android"))]
+    #[tokio::test]
+    async fn what_is_read_is_acknowledged_at_once_whatever_was_written() {
+        let (mut ours, mut theirs) = pair().await;
+        for _ in 0..10 {
+            theirs.write_all(b"reading").await.unwrap();
+            ours.read_exact(&mut [0; 7]).await.unwrap();
+            assert!(ours.watched().unwrap().quickack().unwrap());
+            ours.write_all(b"puback").await.unwrap();
+            theirs.read_exact(&mut [0; 6]).await.unwrap();
+        }
     }
 
     /// Bytes that come one by one, each read as it comes.
