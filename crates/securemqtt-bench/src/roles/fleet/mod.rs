@@ -20,6 +20,9 @@ use crate::outcome::Outcome;
 use engines::{Engines, rng};
 use lines::Lines;
 
+/// Readings that are sealed before they leave.
+const AT_HAND: usize = 4_096;
+
 /// Makes the fleet, then does what it is asked to.
 pub(super) async fn sail(
     site: &Site,
@@ -121,11 +124,22 @@ impl Fleet {
         Ok(0)
     }
 
-    /// So many readings, in turn.
+    /// So many readings, in turn. Some thousands are sealed before the first of them leaves: real publishers seal each on its own,
+    /// and one process that does so for many of them, each out of the cache, would not send them as closely as it does for few.
     async fn readings(&mut self, count: u64) -> Outcome<u64> {
-        for _ in 0..count {
-            let index = self.sent % self.engines.len();
-            self.publish(index).await?;
+        let mut left = usize::try_from(count)?;
+        while left > 0 {
+            let some = left.min(AT_HAND);
+            let turn = (self.sent..self.sent + some).map(|number| number % self.engines.len()).collect::<Vec<_>>();
+            let sealed = turn.iter().map(|&index| self.engines.seal(index)).collect::<Outcome<Vec<_>>>()?;
+            for (&index, (topic, frame)) in turn.iter().zip(sealed) {
+                self.lines.publish(index, topic, frame).await?;
+            }
+            self.sent += some;
+            for index in turn {
+                self.tick_if_due(index).await?;
+            }
+            left -= some;
         }
         self.lines.drain().await?;
         Ok(count)
@@ -176,6 +190,10 @@ impl Fleet {
     async fn pass_on(&mut self, index: usize, (topic, frame): (String, Vec<u8>)) -> Outcome<()> {
         self.sent += 1;
         self.lines.publish(index, topic, frame).await?;
+        self.tick_if_due(index).await
+    }
+
+    async fn tick_if_due(&mut self, index: usize) -> Outcome<()> {
         if self.engines.is_due(index) {
             self.engines.tick(index)?;
             self.send().await?;
