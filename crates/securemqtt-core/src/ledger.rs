@@ -24,7 +24,7 @@ struct Span {
     to: u32,
     /// Readings in each of its frames.
     width: u32,
-    /// Where its first leaf is, counted from the first of the ledger, also of those that are forgotten.
+    /// Where its first leaf is, modulo 2^32, counted from the first that the ledger ever had.
     place: u32,
 }
 
@@ -63,8 +63,6 @@ pub struct Ledger {
     older: VecDeque<Span>,
     /// Empty when nothing is held, and then only.
     last: Span,
-    /// How many leaves were forgotten, modulo 2^32 as the places of spans are.
-    forgotten: u32,
 }
 
 impl Ledger {
@@ -97,16 +95,16 @@ impl Ledger {
     #[cold]
     #[inline(never)]
     fn begin(&mut self, from: u32, to: u32) {
-        let place = self.end().wrapping_sub(1);
+        let place = self.first().place.wrapping_add(u32::try_from(self.leaves.len() - 1).unwrap_or(u32::MAX));
         let before = std::mem::replace(&mut self.last, Span { from, to, width: to - from, place });
         if !before.is_empty() {
             self.older.push_back(before);
         }
     }
 
-    /// The place behind the last leaf.
-    fn end(&self) -> u32 {
-        self.forgotten.wrapping_add(u32::try_from(self.leaves.len()).unwrap_or(u32::MAX))
+    /// The first span: its place is that of the first leaf.
+    fn first(&self) -> Span {
+        self.older.front().copied().unwrap_or(self.last)
     }
 
     #[inline]
@@ -119,13 +117,14 @@ impl Ledger {
     /// Notes a frame that came late: it joins the span before or behind it, or both, or is one of its own.
     #[cold]
     fn note_between(&mut self, from: u32, to: u32, leaf: Leaf) {
+        let first = self.first().place;
         let spans = &mut self.older;
         spans.push_back(self.last);
         let behind = spans.partition_point(|span| span.from <= from);
         let (next, before) = (spans.get(behind).copied(), behind.checked_sub(1));
         let is_free = before.is_none_or(|before| spans[before].to <= from) && next.is_none_or(|next| to <= next.from);
         if let Some(next) = next.filter(|_| is_free) {
-            self.leaves.insert(index(next.place, self.forgotten), leaf);
+            self.leaves.insert(index(next.place, first), leaf);
             for span in spans.range_mut(behind..) {
                 span.place = span.place.wrapping_add(1);
             }
@@ -158,8 +157,7 @@ impl Ledger {
     /// Forgets the frames below a sequence number.
     pub fn forget_below(&mut self, seq: u32) {
         loop {
-            let first = self.older.front().copied().unwrap_or(self.last);
-            match first.frames_below(seq) {
+            match self.first().frames_below(seq) {
                 0 => break,
                 frames => self.forget_first(frames),
             }
@@ -180,7 +178,6 @@ impl Ledger {
             self.older.pop_front();
         }
         self.leaves.drain(..index(frames, 0));
-        self.forgotten = self.forgotten.wrapping_add(frames);
     }
 
     /// The leaf of the frame that holds a sequence number, while it is remembered.
@@ -197,7 +194,7 @@ impl Ledger {
 
     /// Where the leaf of a number of a span is.
     fn index_in(&self, span: Span, seq: u32) -> usize {
-        index(span.place.wrapping_add(span.frames_below(seq)), self.forgotten)
+        index(span.place.wrapping_add(span.frames_below(seq)), self.first().place)
     }
 
     /// How many frames are held.
