@@ -7,7 +7,7 @@ use securemqtt_core::{Outgoing, Qos};
 
 use crate::alarm::Alarm;
 use crate::error::ClientError;
-use crate::mqtt::{BrokerOptions, Link, LinkError, LinkErrorKind, LinkEvent, LinkEvents};
+use crate::mqtt::{BrokerOptions, Link, LinkError, LinkErrorKind, LinkEvent, LinkEvents, Message};
 
 /// What woke the driver.
 #[derive(Debug)]
@@ -85,6 +85,11 @@ impl Pump {
     pub(crate) fn try_wake(&mut self) -> Option<Wake> {
         let event = self.events.try_next()?;
         Some(self.note(Some(event)))
+    }
+
+    /// Messages that are there already, and are the next events.
+    pub(crate) fn at_hand(&self) -> &[Message] {
+        self.events.at_hand()
     }
 
     /// Whether the broker has accepted us.

@@ -28,6 +28,11 @@ impl<T: OfTopic> ByTopic<T> {
         self.all.len()
     }
 
+    /// The one that was added first.
+    pub(crate) fn first(&self) -> Option<&T> {
+        self.all.first()
+    }
+
     pub(crate) fn iter(&self) -> impl Iterator<Item = &T> {
         self.all.iter()
     }

@@ -77,6 +77,11 @@ impl Ledger {
         }
     }
 
+    /// Something of where the next frame is noted, so that it is read.
+    pub(crate) fn glance(&self) -> u32 {
+        self.last.to ^ self.leaves.back().map_or(0, |leaf| u32::from(leaf[0]))
+    }
+
     /// Notes a frame whose numbers are above all before.
     #[expect(clippy::inline_always, reason = "two stores; as a call, twice as much")]
     #[inline(always)]

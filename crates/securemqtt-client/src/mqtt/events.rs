@@ -164,6 +164,11 @@ impl LinkEvents {
         }
     }
 
+    /// Messages that came with the last one, and are told next.
+    pub(crate) fn at_hand(&self) -> &[Message] {
+        self.messages.as_slice()
+    }
+
     fn release(&self, message: Message) -> LinkEvent {
         let size = message.queued_size();
         if self.shared.queued_bytes.fetch_sub(size, Ordering::AcqRel) > MAX_QUEUED_BYTES {

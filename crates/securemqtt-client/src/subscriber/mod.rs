@@ -44,6 +44,8 @@ pub struct Subscriber {
     /// What the clocks said when the events at hand began, and how many more of them it serves.
     moment: Moment,
     moment_left: u32,
+    /// How many of the messages at hand the engine has looked at, and not been given yet.
+    looked_at: usize,
     rng: OsRng,
     qos: Qos,
     times: bool,
@@ -89,6 +91,7 @@ impl Subscriber {
             clock,
             moment: clock.read(),
             moment_left: 0,
+            looked_at: 0,
             rng,
             qos: settings.qos,
             times: settings.times,
@@ -160,6 +163,7 @@ impl Subscriber {
                 self.stored(event);
                 continue;
             }
+            self.look_ahead();
             let Some(wake) = self.pump.try_wake() else { return Ok(None) };
             self.take(wake)?;
         }

@@ -3,6 +3,7 @@
 use std::time::Instant;
 
 use securemqtt_core::peers::KnownPeers;
+use securemqtt_core::subscriber::LOOK_AHEAD;
 use securemqtt_core::topic::CONTROL_PREFIX;
 
 use super::Subscriber;
@@ -47,6 +48,16 @@ impl Subscriber {
             }
         }
         self.settle()
+    }
+
+    /// Before the first of some messages that have come together is taken, the engine looks at all of them.
+    pub(super) fn look_ahead(&mut self) {
+        if self.looked_at == 0 {
+            let some = self.pump.at_hand().iter().take(LOOK_AHEAD);
+            self.looked_at = some.len();
+            self.engine.look_ahead(some.map(|message| &*message.payload));
+        }
+        self.looked_at = self.looked_at.saturating_sub(1);
     }
 
     /// What is due by the clock. Called for every message too: under load there is always another one, and what is due

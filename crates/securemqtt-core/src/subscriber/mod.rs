@@ -2,6 +2,7 @@
 //!
 //! It takes messages and the time, and says what to send, store and deliver. It opens and cannot seal.
 
+mod ahead;
 mod checks;
 mod config;
 mod due;
@@ -42,6 +43,7 @@ use std::fmt;
 
 use rand_core::CryptoRng;
 
+pub use ahead::LOOK_AHEAD;
 pub use config::Config;
 pub use event::{Counters, Event, Reject, Span};
 pub use status::KnownPublisher;

@@ -53,7 +53,8 @@ impl Runs {
         self.all.get(self.last).and_then(|last| last.first()).is_some_and(|last| last.number == number)
     }
 
-    fn place(&self, number: [u8; 5]) -> Option<usize> {
+    /// The place of a number.
+    pub(super) fn place(&self, number: [u8; 5]) -> Option<usize> {
         if self.is_last(number) { Some(self.last) } else { self.place_by_hash(number) }
     }
 
@@ -62,6 +63,16 @@ impl Runs {
     #[inline(never)]
     fn place_by_hash(&self, number: [u8; 5]) -> Option<usize> {
         self.places.get(&whole(number)).copied()
+    }
+
+    /// How many numbers there are.
+    pub(super) fn len(&self) -> usize {
+        self.all.len()
+    }
+
+    /// The first that claims the number of this place.
+    pub(super) fn at(&self, place: usize) -> Option<&Run> {
+        self.all.get(place)?.first()
     }
 
     /// Those that claim a number: at least one, or none is known.
@@ -143,6 +154,12 @@ impl Run {
             seen: None,
             finished: false,
         }
+    }
+
+    /// Something of all that a frame needs of it, so that it is read.
+    pub(super) fn glance(&self) -> u64 {
+        let small = u32::from(self.publisher.as_bytes()[0] ^ self.number[0]) ^ u32::from(self.fresh) ^ self.stream;
+        self.order ^ u64::from(small) ^ self.tick.map_or(0, |(_, at)| at)
     }
 
     /// Opens a FRAME or BATCH, and delivers its readings. A topic is new when its first frame has verified.

@@ -122,6 +122,15 @@ impl TopicState {
         Self { name: Arc::from(name), ..Self::default() }
     }
 
+    /// Something of all that a frame in its turn needs of it, so that it is read.
+    pub(super) fn glance(&self) -> u64 {
+        let name = self.name.as_bytes().first().copied().unwrap_or(0);
+        let key = self.key.as_ref().map_or(0, |held| held.generation);
+        let numbers = self.window.end() ^ self.ledger.glance() ^ self.announced ^ self.gap.map_or(0, |(_, to)| to);
+        let is_waiting = self.reported.is_empty() ^ self.lost.is_empty() ^ self.ahead.is_none();
+        u64::from(name ^ key) ^ u64::from(numbers) ^ u64::from(is_waiting)
+    }
+
     /// Takes note of a frame that verified.
     #[inline]
     pub(super) fn mark(&mut self, from: u32, to: u32, leaf: Leaf) -> OpenedFrame {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 
+use securemqtt_core::subscriber::LOOK_AHEAD;
 use securemqtt_core::trust::TrustMode;
 use securemqtt_core::wire::Kind;
 
@@ -86,4 +87,29 @@ fn a_subscriber_of_more_than_a_hundred_publishers_uses_wildcards() {
     net.run(1_000);
     assert_eq!(net.readings(0).len(), 110);
     assert!(net.subscribers[0].engine.filters().len() < 10);
+}
+
+#[test]
+fn to_look_ahead_of_a_crowd_changes_nothing() {
+    const PUBLISHERS: usize = 260;
+    let s = key(2);
+    let mut net = Net::new();
+    net.add_subscriber(&s, TrustMode::AcceptNew, known(&[]), &["t/#"]);
+    for n in 0..PUBLISHERS {
+        net.add_publisher(&key(1_000 + u64::try_from(n).unwrap()), TrustMode::Strict, known(&[("sub", &s)]));
+    }
+    net.run(10_000);
+    assert_eq!(net.subscribers[0].engine.keyed(), PUBLISHERS);
+    for round in 0..2 {
+        let frames: Vec<_> = (0..PUBLISHERS).map(|n| net.send(n, "t/a", format!("{n}").as_bytes())).collect();
+        let engine = &net.subscribers[0].engine;
+        let (counters, changed) = (engine.counters(), engine.has_changes());
+        let garbage = [&b""[..], b"\x01", &frames[0][..8], &[0xff; 40]];
+        for some in frames.chunks(LOOK_AHEAD + 1) {
+            engine.look_ahead(garbage.into_iter().chain(some.iter().rev().map(|frame| &**frame)));
+        }
+        assert_eq!((engine.counters(), engine.has_changes()), (counters, changed));
+        net.run(1_000);
+        assert_eq!(net.readings(0).len(), (round + 1) * PUBLISHERS);
+    }
 }
