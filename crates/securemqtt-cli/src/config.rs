@@ -12,9 +12,9 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::parser::ValueSource;
 use clap::{Arg, ArgAction, ArgMatches, Command, Parser};
 
-use crate::broker::HEADING as BROKER;
 use crate::config_file::{ConfigFile, Entry};
 use crate::exit::{Exit, Failure, report};
+use crate::subcommands::{for_arguments, with_short_help};
 
 /// Two flags (by their long names) that exclude each other; the one from the stronger source wins, and only two of them
 /// on the command line are an error.
@@ -22,9 +22,6 @@ pub type Exclusive = (&'static str, &'static str);
 
 /// Flags that a file may not hold: they make no sense there, or a secret does not belong there.
 const NOT_IN_A_FILE: [&str; 4] = ["config", "help", "version", "password"];
-
-/// The subcommands that connect: the broker's flags may stand behind their names, too.
-const AT_BROKER: [&str; 1] = ["bench"];
 
 /// Parses the arguments of a program. What it cannot parse it reports; then, and after `--help` or `--version`, it returns
 /// the exit code.
@@ -115,31 +112,6 @@ fn with_environment(arg: Arg) -> Arg {
 
 fn variable_of(long: &str) -> String {
     format!("SECUREMQTT_{}", long.replace('-', "_").to_uppercase())
-}
-
-/// Has the flags of the broker go on behind the name of a subcommand that connects.
-fn for_arguments(command: Command, arguments: &[OsString]) -> Command {
-    // Every start comes by here: only one that may name such a subcommand is parsed for it.
-    if !arguments.iter().any(|argument| AT_BROKER.iter().any(|name| argument == name)) {
-        return command;
-    }
-    // Asked for help, it would look no further.
-    let arguments = arguments.iter().filter(|argument| *argument != "--help");
-    let connects = match command.clone().ignore_errors(true).try_get_matches_from(arguments) {
-        Ok(given) => given.subcommand_name().is_some_and(|name| AT_BROKER.contains(&name)),
-        // `help bench`.
-        Err(error) => error.kind() == ErrorKind::DisplayHelp,
-    };
-    let is_brokers = |arg: &Arg| connects && arg.get_help_heading() == Some(BROKER);
-    command.mut_args(|arg| if is_brokers(&arg) { arg.global(true) } else { arg })
-}
-
-/// Most subcommands have no host, so that `-h` is free to mean what it means elsewhere.
-fn with_short_help(command: Command) -> Command {
-    let subcommands: Vec<String> = command.get_subcommands().map(|sub| sub.get_name().to_owned()).collect();
-    let help = Arg::new("help").long("help").action(ArgAction::Help).help("Print help");
-    let help = if AT_BROKER.contains(&command.get_name()) { help } else { help.short('h') };
-    subcommands.into_iter().fold(command.arg(help), |command, name| command.mut_subcommand(name, with_short_help))
 }
 
 /// The help that a bare `-h` asks for: of the program, or of a subcommand that has a host.

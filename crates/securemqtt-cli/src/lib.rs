@@ -21,3 +21,4 @@ pub mod signals;
 pub mod start;
 pub mod status;
 mod store;
+mod subcommands;

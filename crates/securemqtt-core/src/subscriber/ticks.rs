@@ -2,7 +2,7 @@
 
 use rand_core::CryptoRng;
 
-use super::lifetimes::Opened;
+use super::new_runs::Opened;
 use super::runs::Run;
 use super::streams::{FRAME_STEPS, TICK_STEPS};
 use super::{Event, Output, Reject, Subscriber};

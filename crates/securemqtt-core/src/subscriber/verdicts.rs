@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use super::gaps::GRACE_MS;
-use super::lifetimes::Opened;
+use super::new_runs::Opened;
 use super::runs::{MAX_TOPICS, Run};
 use super::topics::{Ahead, Range, Told, TopicState};
 use super::{Event, Output, Span, Subscriber};
