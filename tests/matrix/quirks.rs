@@ -31,7 +31,7 @@ pub(super) const QUIRKS: [Quirk; 5] = [
         mqtt: &[Mqtt::V311],
         step: DOT,
         ends: Ends::FailsSafe,
-        says: "accepted and at once closed the connection",
+        says: "times over this message",
         why: "a dot separates its own subjects: it closes the connection over one in a topic",
     },
     Quirk {
@@ -47,7 +47,7 @@ pub(super) const QUIRKS: [Quirk; 5] = [
         mqtt: &[Mqtt::V311, Mqtt::V5],
         step: LARGE,
         ends: Ends::FailsSafe,
-        says: "accepted and at once closed the connection",
+        says: "times over this message",
         why: "its max_payload_size, 20 kB as it comes, closes the connection without a word",
     },
     Quirk {
