@@ -1,10 +1,9 @@
-//! What the next frames will need is read ahead of them. Of thousands of publishers hardly anything is in the processor's cache, and a
-//! frame would wait half a dozen times: for the place of its run, the run, its topic, and the topic's key, window and ledger, each
-//! of which is found by the one before. Here a step is made for all frames before the next, so that they wait together.
+//! What the next frames will need is read ahead of them. Of thousands of publishers hardly anything is in the processor's cache,
+//! and a frame would wait half a dozen times: for the place of its run, the run, its topic, and the topic's key, window and
+//! ledger, each of which is found by the one before. Here a step is made for all frames before the next, so that they wait
+//! together.
 //!
-//! `unsafe` is forbidden and with it the processor's prefetch, so this reads in earnest, and makes a sum for the compiler's sake.
-
-use std::hint::black_box;
+//! `unsafe` is forbidden and with it the processor's prefetch, so this reads in earnest, and a `black_box` has the compiler do so.
 
 use super::Subscriber;
 use super::runs::Run;
@@ -31,8 +30,7 @@ impl Subscriber {
         let runs = places.map(|place| self.runs.at(place?));
         // Most runs have one topic.
         let topics = runs.map(|run| run?.topics.first());
-        let glances =
-            [runs.map(|run| run.map_or(0, Run::glance)), topics.map(|state| state.map_or(0, TopicState::glance))];
-        black_box(glances);
+        runs.into_iter().flatten().for_each(Run::glance);
+        topics.into_iter().flatten().for_each(TopicState::glance);
     }
 }
