@@ -23,7 +23,8 @@ const OWED: u8 = 0b10;
 /// The version of the records of a table; earlier ones are read.
 pub(super) fn version_of(table: Table) -> u8 {
     match table {
-        Table::Stream | Table::Run | Table::Topic => 2,
+        Table::Topic => 3,
+        Table::Stream | Table::Run => 2,
         _ => 1,
     }
 }
@@ -82,20 +83,22 @@ pub(super) fn encode_run(run: &Run) -> Vec<u8> {
     out
 }
 
-/// `version | baseline 4 | announced 4 | forged to 4 | window | reported | lost`; version 1 without `lost`.
+/// `version | baseline varint | announced varint | forged to varint | window | reported | lost`: written for nearly every reading
+/// where there are many publishers, so it is short. Versions 1 and 2 have numbers of 4 bytes and sets whose `n` has 2; version 1
+/// has no `lost`.
 pub(super) fn write_topic(out: &mut Vec<u8>, state: &TopicState) {
     out.push(version_of(Table::Topic));
     for number in [state.baseline, state.announced, state.forged_to] {
-        out.extend_from_slice(&number.to_be_bytes());
+        push_varint(out, number);
     }
     for set in [&state.window, &state.reported, &state.lost] {
         push_ranges(out, set);
     }
 }
 
-/// `n 2 | n x { gap varint | length varint }`.
+/// `n varint | n x { gap varint | length varint }`.
 fn push_ranges(out: &mut Vec<u8>, set: &RangeSet) {
-    push_len(out, set.ranges().len());
+    push_varint(out, u32::try_from(set.ranges().len()).unwrap_or(u32::MAX));
     let mut at = 0;
     for &(from, to) in set.ranges() {
         push_varint(out, from - at);
@@ -181,16 +184,22 @@ pub(super) fn read_run(version: u8, id: PeerId, number: [u8; 5], reader: &mut Re
 }
 
 pub(super) fn read_topic(version: u8, reader: &mut Reader<'_>) -> Result<TopicState, WireError> {
+    let is_short = version > 2;
+    let number = |reader: &mut Reader<'_>| if is_short { reader.varint() } else { reader.u32() };
+    let ranges = |reader: &mut Reader<'_>| {
+        let number = if is_short { reader.varint()? } else { reader.u16()?.into() };
+        read_ranges(reader, number)
+    };
     let mut state = TopicState {
-        baseline: reader.u32()?,
-        announced: reader.u32()?,
-        forged_to: reader.u32()?,
+        baseline: number(reader)?,
+        announced: number(reader)?,
+        forged_to: number(reader)?,
+        window: ranges(reader)?,
+        reported: ranges(reader)?,
         ..TopicState::default()
     };
-    state.window = read_ranges(reader)?;
-    state.reported = read_ranges(reader)?;
     if version > 1 {
-        state.lost = read_ranges(reader)?;
+        state.lost = ranges(reader)?;
         return Ok(state);
     }
     // What had come stayed in the set of what was told.
@@ -200,10 +209,10 @@ pub(super) fn read_topic(version: u8, reader: &mut Reader<'_>) -> Result<TopicSt
     Ok(state)
 }
 
-fn read_ranges(reader: &mut Reader<'_>) -> Result<RangeSet, WireError> {
+fn read_ranges(reader: &mut Reader<'_>, number: u32) -> Result<RangeSet, WireError> {
     let mut set = RangeSet::default();
     let mut at = 0_u32;
-    for _ in 0..reader.u16()? {
+    for _ in 0..number {
         let from = at.checked_add(reader.varint()?).ok_or(WireError::Range)?;
         at = from.checked_add(reader.varint()?).ok_or(WireError::Range)?;
         set.insert(from, at);

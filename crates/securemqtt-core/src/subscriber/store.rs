@@ -9,8 +9,9 @@ use super::records::{encode_peer, encode_run, encode_stream, version_of, write_t
 use super::runs::Run;
 use super::topics::{Noted, TopicState};
 use crate::identity::PeerId;
-use crate::packed::{Packed, unpack};
+use crate::packed::{Packed, PackedChange, Places, unpack};
 use crate::record::{Change, Table};
+use crate::wire::WireError;
 
 /// What is to be stored, all of it in one transaction.
 #[derive(Debug, Default)]
@@ -21,19 +22,19 @@ pub struct Changes {
     pub windows: Packed,
 }
 
-/// For whoever has one way for all records.
-impl IntoIterator for Changes {
-    type Item = Change;
-    type IntoIter = std::vec::IntoIter<Change>;
-
-    fn into_iter(self) -> Self::IntoIter {
+impl Changes {
+    /// All of them as records, for whoever has one way for those; the places are what earlier changes have said.
+    ///
+    /// # Errors
+    /// [`WireError`] where some of the earlier changes are missing.
+    pub fn spelled_out(self, places: &mut Places) -> Result<Vec<Change>, WireError> {
         let mut all = self.records;
-        all.extend(unpack(self.windows.bytes()).flatten().map(|(key, value)| Change {
-            table: Table::Topic,
-            key: key[1..].to_vec(),
-            value: value.map(|value| value.to_vec().into()),
-        }));
-        all.into_iter()
+        for change in unpack(places.spell_out(&self.windows)?.bytes()) {
+            let PackedChange { key, value, .. } = change?;
+            let value = value.map(|value| value.to_vec().into());
+            all.push(Change { table: Table::Topic, key: key[1..].to_vec(), value });
+        }
+        Ok(all)
     }
 }
 
@@ -52,6 +53,8 @@ pub(super) struct Dirty {
     ready: Changes,
     /// How often changes were taken, as far as that matters.
     round: u32,
+    /// The last place that was given to a window.
+    last_place: u32,
 }
 
 impl Subscriber {
@@ -80,7 +83,7 @@ impl Subscriber {
             let run = self.runs.find_mut(id, number);
             let Some(state) = run.and_then(|run| run.topics.get_mut(&topic)) else { continue };
             state.noted = Noted::No;
-            push_window(&mut windows, id, number, state);
+            push_window(&mut windows, &mut self.dirty.last_place, id, number, state);
         }
         self.dirty.written = false;
         self.dirty.round = self.dirty.round.wrapping_add(1);
@@ -125,7 +128,10 @@ impl Dirty {
     }
 
     pub(super) fn dead_topic(&mut self, id: PeerId, number: [u8; 5], state: &TopicState) {
-        self.ready.windows.push(&topic_key(id.as_bytes(), &number, &state.name), None);
+        // One that was not written since the start may have been before.
+        let key = topic_key(id.as_bytes(), &number, &state.name);
+        let key = if state.place == 0 { &key[..] } else { &[] };
+        self.ready.windows.push(state.place, key, None);
     }
 
     /// Marks a topic as changed, or about to be.
@@ -145,7 +151,7 @@ impl Dirty {
         }
         state.noted = Noted::Written(self.round);
         self.written = true;
-        push_window(&mut self.ready.windows, id, run, state);
+        push_window(&mut self.ready.windows, &mut self.last_place, id, run, state);
     }
 }
 
@@ -157,8 +163,14 @@ fn run_key(id: PeerId, run: [u8; 5]) -> Vec<u8> {
     [&id.as_bytes()[..], &run].concat()
 }
 
-fn push_window(windows: &mut Packed, id: PeerId, run: [u8; 5], state: &TopicState) {
-    windows.put(&topic_key(id.as_bytes(), &run, &state.name), |value| write_topic(value, state));
+/// Writes a window: with its key for the first time since the start, later by the place that it got then. Places are not used
+/// again; should they ever run out, keys do.
+fn push_window(windows: &mut Packed, last_place: &mut u32, id: PeerId, run: [u8; 5], state: &mut TopicState) {
+    if state.place != 0 {
+        return windows.put(state.place, &[], |value| write_topic(value, state));
+    }
+    state.place = last_place.checked_add(1).inspect(|place| *last_place = *place).unwrap_or(0);
+    windows.put(state.place, &topic_key(id.as_bytes(), &run, &state.name), |value| write_topic(value, state));
 }
 
 /// The parts of a window's key, which begins with its table's number.

@@ -38,6 +38,8 @@ pub(super) struct TopicState {
     pub(super) first_kept: u32,
     /// How its last change was noted.
     pub(super) noted: Noted,
+    /// What its record is called since it was written first; 0 before.
+    pub(super) place: u32,
     /// Up to here forgeries have been reported.
     pub(super) forged_to: u32,
     /// Boxed: it is wiped where it is, and nothing moves it.

@@ -23,6 +23,7 @@ pub use grant::{Grant, GrantPayload, Status};
 pub use hello::{Hello, MAX_SUITES};
 pub use keys::{Entry, EntryPayload, Keys, MAX_ENTRIES};
 pub(crate) use next::NextFrame;
+pub(crate) use reader::varint_len;
 pub use reader::{Reader, push_varint};
 pub use receipt::{RECEIPT_LEN, Receipt};
 pub use report::{MAX_REPORT_LEN, MAX_REPORT_TOPICS, Report, TopicHash, TopicReport, topic_hash};

@@ -121,6 +121,9 @@ impl<'a> Reader<'a> {
 
 /// Appends an unsigned LEB128 varint in its shortest form.
 pub fn push_varint(out: &mut Vec<u8>, value: u32) {
+    if value < 0x80 {
+        return out.push(value.to_le_bytes()[0]);
+    }
     let (bytes, len) = encode_varint(value);
     out.extend_from_slice(&bytes[..len]);
 }
@@ -142,7 +145,7 @@ pub(super) fn encode_varint(mut value: u32) -> ([u8; MAX_VARINT_LEN], usize) {
 }
 
 /// Bytes that [`push_varint`] appends.
-pub(super) fn varint_len(value: u32) -> usize {
+pub(crate) fn varint_len(value: u32) -> usize {
     let bits = u32::BITS - (value | 1).leading_zeros();
     usize::try_from(bits.div_ceil(7)).unwrap_or(0)
 }

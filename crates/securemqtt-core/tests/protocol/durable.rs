@@ -1,7 +1,9 @@
 //! A subscriber that is killed and starts again: it reads on, shows nothing twice, and loses nothing that was parked.
 
 use rand_core::SeedableRng as _;
-use securemqtt_core::record::{Record, Table};
+use securemqtt_core::packed::{Places, unpack};
+use securemqtt_core::peers::KnownPeers;
+use securemqtt_core::record::{Change, Record, Table};
 use securemqtt_core::subscriber::{Config, Event, Subscriber};
 use securemqtt_core::trust::{Trust, TrustMode};
 use securemqtt_core::wire::{Ack, Kind};
@@ -80,6 +82,35 @@ fn what_comes_between_two_transactions_is_stored_as_it_is_at_last() {
             assert_eq!(net.readings(0), [""; 0], "{schedule:?}, round {round}");
         }
     }
+}
+
+#[test]
+fn a_window_is_named_once_since_a_start_and_said_by_its_place_from_there_on() {
+    let mut net = settled();
+    // What the engine says of the topic's window when a reading has come: whether by a place, whether with its key.
+    let said = |net: &mut Net| -> Vec<(bool, bool)> {
+        let frame = net.publishers[0].engine.seal("t/a", b"x").unwrap().to_vec();
+        let node = &mut net.subscribers[0];
+        let mut out = securemqtt_core::subscriber::Output::default();
+        node.engine.handle("t/a", &frame, net.now, &mut node.rng, &mut out);
+        assert_eq!(out.deliveries.len(), 1);
+        let changes = node.engine.take_changes();
+        let said = unpack(changes.windows.bytes())
+            .map(|change| change.map(|change| (change.place != 0, !change.key.is_empty())));
+        let said = said.collect::<Result<_, _>>().unwrap();
+        changes.spelled_out(&mut node.places).unwrap();
+        said
+    };
+    assert_eq!(said(&mut net), [(true, false)], "it was named with an earlier reading");
+    net.crash_subscriber(0, &key(2));
+    net.run(1_000);
+    assert_eq!(said(&mut net), [(true, true)]);
+    assert_eq!(said(&mut net), [(true, false)]);
+    // A publisher that is known no more: its window is removed by its place.
+    net.subscribers[0].engine.set_known(KnownPeers::default());
+    let changes = net.subscribers[0].engine.take_changes();
+    let gone: Vec<_> = unpack(changes.windows.bytes()).map(Result::unwrap).collect();
+    assert!(gone.iter().any(|change| change.value.is_none() && change.place != 0 && change.key.is_empty()), "{gone:?}");
 }
 
 #[test]
@@ -255,14 +286,19 @@ fn records_that_belong_to_nothing_are_removed() {
         [(Table::Peer, &[Table::Stream, Table::Run, Table::Topic][..]), (Table::Run, &[Table::Topic])]
     {
         let rest: Vec<Record> = whole.iter().filter(|record| record.table != gone).cloned().collect();
-        let changes = restore(&rest).unwrap().take_changes();
+        let changes = changes(restore(&rest).unwrap());
         let mut removed: Vec<_> = changes.into_iter().filter(|change| change.value.is_none()).collect();
         removed.sort_by_key(|change| change.table);
         let removed: Vec<_> = removed.into_iter().map(|change| (change.table, change.key)).collect();
         assert_eq!(removed, keys_of(orphans), "without {gone:?}");
         assert!(!removed.is_empty());
     }
-    assert!(restore(&whole).unwrap().take_changes().into_iter().all(|change| change.value.is_some()));
+    assert!(changes(restore(&whole).unwrap()).into_iter().all(|change| change.value.is_some()));
+}
+
+/// What one has to store that was just taken up.
+fn changes(mut subscriber: Subscriber) -> Vec<Change> {
+    subscriber.take_changes().spelled_out(&mut Places::default()).unwrap()
 }
 
 fn restore(records: &[Record]) -> Result<Subscriber, securemqtt_core::record::RestoreError> {

@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, VecDeque};
 use rand_chacha::ChaCha20Rng;
 use rand_core::SeedableRng as _;
 use securemqtt_core::identity::{IdentityKey, PeerId};
+use securemqtt_core::packed::Places;
 use securemqtt_core::peers::{KnownPeers, Peer, PeerName};
 use securemqtt_core::record::{Record, Table};
 use securemqtt_core::topic::filter_matches;
@@ -76,6 +77,8 @@ pub struct SubscriberNode {
     pub events: Vec<subscriber::Event>,
     /// What is on its disk.
     pub records: BTreeMap<(Table, Vec<u8>), Vec<u8>>,
+    /// What its windows are called.
+    pub places: Places,
     pub online: bool,
     pub accept_rollback: bool,
     pub rng: ChaCha20Rng,
@@ -92,7 +95,7 @@ pub struct Sent {
 impl SubscriberNode {
     /// What has changed, on its disk.
     pub fn store(&mut self) {
-        for change in self.engine.take_changes() {
+        for change in self.engine.take_changes().spelled_out(&mut self.places).unwrap() {
             let key = (change.table, change.key);
             match change.value {
                 Some(value) => self.records.insert(key, value.to_vec()),
@@ -223,6 +226,7 @@ impl Net {
             deliveries: Vec::new(),
             events: Vec::new(),
             records: BTreeMap::new(),
+            places: Places::default(),
             online: true,
             accept_rollback: false,
             rng: rng(2_000 + index as u64),
@@ -269,6 +273,7 @@ impl Net {
             deliveries: Vec::new(),
             events: Vec::new(),
             records,
+            places: Places::default(),
             online,
             accept_rollback,
             rng,

@@ -6,6 +6,7 @@
 use std::collections::BTreeMap;
 
 use securemqtt_core::Now;
+use securemqtt_core::packed::Places;
 use securemqtt_core::record::{Record, Table};
 use securemqtt_core::subscriber::{Config, Event, Output, Subscriber};
 use securemqtt_core::trust::{Trust, TrustMode};
@@ -84,7 +85,7 @@ fn windows_gaps_and_parked_frames_of_version_1_go_on() {
     // Written again, they are of this version, and say the same.
     let mut records: BTreeMap<(Table, Vec<u8>), Vec<u8>> = BTreeMap::new();
     records.extend(old.records.iter().map(|record| ((record.table, record.key.clone()), record.value.to_vec())));
-    for change in subscriber.take_changes() {
+    for change in subscriber.take_changes().spelled_out(&mut Places::default()).unwrap() {
         match change.value {
             Some(value) => records.insert((change.table, change.key), value.to_vec()),
             None => records.remove(&(change.table, change.key)),
@@ -92,7 +93,7 @@ fn windows_gaps_and_parked_frames_of_version_1_go_on() {
     }
     let stored: Vec<Record> =
         records.into_iter().map(|((table, key), value)| Record { table, key, value: value.into() }).collect();
-    assert!(stored.iter().any(|record| record.table == Table::Topic && record.value[0] == 2));
+    assert!(stored.iter().any(|record| record.table == Table::Topic && record.value[0] == 3));
     let mut subscriber = restore(&stored, old.now);
     let mut out = Output::default();
     subscriber.connected(old.now, &mut rng(11));
@@ -109,7 +110,7 @@ fn windows_gaps_and_parked_frames_of_version_1_go_on() {
 fn a_version_that_is_yet_to_come_is_refused() {
     let old = old();
     for at in 0..old.records.len() {
-        for version in [0, 3, 255] {
+        for version in [0, 4, 255] {
             let mut records = old.records.clone();
             records[at].value[0] = version;
             let trust = Trust::new(TrustMode::Strict, key(2).public().id(), known(&[("pub", &key(1))]), Vec::new());
@@ -136,6 +137,22 @@ fn what_had_come_late_in_version_1_is_not_lost() {
     subscriber.poll(Now { mono_ms: old.now.mono_ms + 1_500, ..old.now }, &mut rng(12), &mut out);
     let (_, events) = handle(&mut subscriber, &old, &["tick"]);
     assert!(!events.iter().any(|event| matches!(event, Event::Lost(_))), "{events:?}");
+}
+
+#[test]
+fn a_window_of_version_2_is_read() {
+    let mut old = old();
+    let topic = old.records.iter_mut().find(|record| record.table == Table::Topic).unwrap();
+    // 0..3 and 5 came, nothing is wanted, 3..5 is lost.
+    topic.value = hex::decode("0200000000000000060000000000020003020100000001".to_owned() + "0302").unwrap().into();
+    let mut subscriber = restore(&old.records, old.now);
+    subscriber.connected(old.now, &mut rng(11));
+    subscriber.poll(Now { mono_ms: old.now.mono_ms + 1_500, ..old.now }, &mut rng(12), &mut Output::default());
+    let (readings, _) = handle(&mut subscriber, &old, &["read"]);
+    assert_eq!((readings, subscriber.counters().replays), (vec![], 1));
+    let (readings, events) = handle(&mut subscriber, &old, &["fourth"]);
+    assert_eq!(readings, ["4"]);
+    assert!(matches!(&events[..], [Event::Late(span)] if (span.from, span.to) == (4, 5)), "{events:?}");
 }
 
 #[test]

@@ -4,18 +4,19 @@
 //! nearly to itself: for its hundred bytes 4 KiB would be copied, hashed and written, or at best a dozen be gathered and
 //! looked up one by one. So they are in no tree. A transaction appends its windows; and when more than half of the log is
 //! overtaken, the next one writes what counts anew in its place. That comes once for as many bytes as it writes: a window
-//! costs the same however many there are.
+//! costs the same however many there are. What it writes has keys, and most of what comes after has none, so that it seldom comes.
 //!
-//! An entry is what [`Packed`] is; its keys and values are those of records, sealed where they are.
+//! An entry is what [`Packed`] is; its keys and values are those of records, sealed where they are. In a sealed log every change
+//! has its key, which is sealed with it, and no place.
 //!
 //! Windows only: each reading changes one, and there is no secret in it. What is overtaken stays until the log is written
 //! anew, which is too long for a chain key that was stepped; and the segments of a spool are in order already.
 
 use redb::{AccessGuard, ReadTransaction, ReadableTable, TableDefinition, WriteTransaction};
-use securemqtt_core::packed::{Packed, packed_len};
+use securemqtt_core::packed::{Packed, PackedChange};
 use securemqtt_core::record::Table;
 
-use super::windows::{Changes, changes, last};
+use super::windows::{Window, Windows};
 
 /// Entries, by the order in which they were stored.
 pub(super) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
@@ -46,7 +47,7 @@ impl Extent {
         Ok(Self {
             next: log.last()?.map_or(0, |(number, _)| number.value() + 1),
             bytes: logged.entries().map(<[u8]>::len).sum(),
-            counted: counting(changes(logged.entries())?).map(|(key, value)| packed_len((key, Some(value)))).sum(),
+            counted: Windows::of(logged.entries())?.iter().map(length).sum(),
         })
     }
 
@@ -91,7 +92,7 @@ pub(super) fn append(transaction: &WriteTransaction, extent: Extent, entry: &[u8
 pub(super) fn write_anew(transaction: &WriteTransaction, older: &[u8], newer: &[u8]) -> Result<Extent, redb::Error> {
     let log = transaction.open_table(LOG)?;
     let logged = Logged::read(&log)?;
-    let entries = cut(counting(changes([older].into_iter().chain(logged.entries()).chain([newer]))?));
+    let entries = cut(&Windows::of([older].into_iter().chain(logged.entries()).chain([newer]))?);
     drop(logged);
     drop(log);
     transaction.delete_table(LOG)?;
@@ -100,17 +101,17 @@ pub(super) fn write_anew(transaction: &WriteTransaction, older: &[u8], newer: &[
     Ok(Extent { counted: extent.bytes, ..extent })
 }
 
-/// What counts: each window with its bytes. A removal has nothing before it to remove.
-fn counting(changes: Changes<'_>) -> impl Iterator<Item = (&[u8], &[u8])> {
-    changes.into_iter().filter_map(|(key, value)| Some((key, value?)))
+/// Bytes of a window in an entry.
+fn length(Window { place, key, value }: Window<'_>) -> usize {
+    PackedChange { place, key, value: Some(value) }.packed_len()
 }
 
-/// The same as entries.
-fn cut<'a>(counting: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Vec<Packed> {
+/// Windows as entries.
+fn cut(windows: &Windows<'_>) -> Vec<Packed> {
     let mut entries = Vec::new();
     let mut entry = Packed::default();
-    for (key, value) in counting {
-        entry.push(&[key], Some(value));
+    for Window { place, key, value } in windows.iter() {
+        entry.push(place, &[key], Some(value));
         if entry.bytes().len() >= ENTRY {
             entries.push(std::mem::take(&mut entry));
         }
@@ -121,23 +122,12 @@ fn cut<'a>(counting: impl Iterator<Item = (&'a [u8], &'a [u8])>) -> Vec<Packed> 
     entries
 }
 
-/// The bytes of one window; none where there is none.
-pub(super) fn get(transaction: &ReadTransaction, key: &[u8]) -> Result<Option<Vec<u8>>, redb::Error> {
-    for entry in transaction.open_table(LOG)?.iter()?.rev() {
-        let (_, entry) = entry?;
-        if let Some((_, value)) = last(entry.value(), key)? {
-            return Ok(value.map(<[u8]>::to_vec));
-        }
-    }
-    Ok(None)
-}
-
-/// Every window that there is, in no order.
+/// Every window that there is.
 pub(super) fn visit(
     transaction: &ReadTransaction,
     mut each: impl FnMut(&[u8], &[u8]) -> Result<(), redb::Error>,
 ) -> Result<(), redb::Error> {
     let log = transaction.open_table(LOG)?;
     let logged = Logged::read(&log)?;
-    counting(changes(logged.entries())?).try_for_each(|(key, value)| each(key, value))
+    Windows::of(logged.entries())?.iter().try_for_each(|window| each(window.key, window.value))
 }

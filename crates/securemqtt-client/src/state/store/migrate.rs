@@ -4,8 +4,11 @@
 //! every number may have been used. It becomes the record of [`Table::Counter`], `version 1 | counter 8`, in the
 //! transaction that sets the schema. The file goes after that.
 //!
-//! 2 → 4, 3 → 4: windows are in the log ([`super::log`]) and nowhere else. Schema 2 had them among the records; schema 3 there,
+//! 2 → 5, 3 → 5: windows are in the log ([`super::log`]) and nowhere else. Schema 2 had them among the records; schema 3 there,
 //! too, with a log of those that counted more. Their bytes stay as they are.
+//!
+//! 4 → 5: what is said of a window may have a place instead of its key. An entry of schema 4 says the same in 5: the first of the
+//! four bytes of its key's length is 0, which is no place. What comes after, a program of schema 4 would misread, so it refuses it.
 //!
 //! Records have versions of their own, which the engines read. Sealed records are bound to the schema that made their form
 //! (`seal.rs`): a later step that changes it opens them with the old one and seals them with the new.
@@ -29,6 +32,8 @@ pub(super) const WITH_COUNTER_FILE: u8 = 1;
 /// The schema without a log, and that with windows in both places.
 const WITHOUT_LOG: u8 = 2;
 const WINDOWS_IN_PLACES: u8 = 3;
+/// The schema whose log has a key in every change.
+const KEYS_ONLY: u8 = 4;
 /// 20 decimal digits and a line feed: a shorter file was cut.
 const COUNTER_LENGTH: usize = 21;
 const RECORD_VERSION: u8 = 1;
@@ -47,6 +52,7 @@ pub(super) fn to_ours(database: &Database, path: &Path) -> Result<(), StateError
             gather_windows(database, path)?;
         }
         Some([WITHOUT_LOG | WINDOWS_IN_PLACES]) => gather_windows(database, path)?,
+        Some([KEYS_ONLY]) => mark_as_ours(database, path)?,
         Some([SCHEMA]) => {}
         other => return Err(StateError::Database { path: path.to_owned(), why: refusal(other) }),
     }
@@ -91,7 +97,7 @@ fn gather_windows(database: &Database, path: &Path) -> Result<(), StateError> {
             for record in records.iter()? {
                 let (key, value) = record?;
                 if is_window(key.value()) {
-                    in_places.push(&[key.value()], Some(value.value()));
+                    in_places.push(0, &[key.value()], Some(value.value()));
                 }
             }
             records.retain(|key, _| !is_window(key))?;
@@ -102,6 +108,15 @@ fn gather_windows(database: &Database, path: &Path) -> Result<(), StateError> {
         Ok(transaction.commit()?)
     });
     gathered.map_err(|trouble| trouble.of(path))
+}
+
+fn mark_as_ours(database: &Database, path: &Path) -> Result<(), StateError> {
+    let marked = guarded(|| {
+        let transaction = database.begin_write()?;
+        transaction.open_table(META)?.insert("schema", [SCHEMA].as_slice())?;
+        Ok(transaction.commit()?)
+    });
+    marked.map_err(|trouble| trouble.of(path))
 }
 
 fn is_window(key: &[u8]) -> bool {

@@ -30,6 +30,14 @@ fn stored_2(key: Option<&StateKey>, place: &[u8], value: &[u8]) -> Vec<u8> {
     key.map_or_else(|| value.to_vec(), |key| seal_2(key, place, value))
 }
 
+/// As schemas 3 and 4 said something of a window: `key length 4 | value length 4, all ones for a removal | key | value`.
+fn said_3(key: Option<&StateKey>, window: u8, value: Option<&[u8]>) -> Vec<u8> {
+    let place = [TOPIC, window];
+    let value = value.map(|value| stored_2(key, &place, value));
+    let length = value.as_ref().map_or(u32::MAX, |value| u32::try_from(value.len()).unwrap());
+    [&2_u32.to_be_bytes()[..], &length.to_be_bytes(), &place, &value.unwrap_or_default()].concat()
+}
+
 /// A state directory with what is in it.
 struct Old(tempfile::TempDir);
 
@@ -97,12 +105,7 @@ impl Old {
     fn with_schema_3(self, key: Option<&StateKey>) -> Self {
         let old = self.with_schema_2(key);
         let stored = |place: &[u8], value: &[u8]| stored_2(key, place, value);
-        let said = |window: u8, value: Option<&[u8]>| {
-            let place = [TOPIC, window];
-            let value = value.map(|value| stored(&place, value));
-            let length = value.as_ref().map_or(u32::MAX, |value| u32::try_from(value.len()).unwrap());
-            [&2_u32.to_be_bytes()[..], &length.to_be_bytes(), &place, &value.unwrap_or_default()].concat()
-        };
+        let said = |window: u8, value: Option<&[u8]>| said_3(key, window, value);
         let database = Database::open(old.database()).unwrap();
         let transaction = database.begin_write().unwrap();
         {
@@ -115,6 +118,21 @@ impl Old {
             let mut log = transaction.open_table(LOG_3).unwrap();
             log.insert(4, [said(b'v', Some(b"overtaken, too")), said(b'u', None)].concat().as_slice()).unwrap();
             log.insert(5, [said(b'v', Some(b"the last")), said(b'w', Some(b"a new one"))].concat().as_slice()).unwrap();
+        }
+        transaction.commit().unwrap();
+        old
+    }
+
+    /// As a subscriber of schema 4 left it: windows in the log only.
+    fn with_schema_4(self, key: Option<&StateKey>) -> Self {
+        let old = self.with_schema_3(key);
+        let database = Database::open(old.database()).unwrap();
+        let transaction = database.begin_write().unwrap();
+        {
+            transaction.open_table(META_1).unwrap().insert("schema", [4].as_slice()).unwrap();
+            transaction.open_table(RECORDS_1).unwrap().retain(|place, _| place[0] != TOPIC).unwrap();
+            let mut log = transaction.open_table(LOG_3).unwrap();
+            log.insert(3, said_3(key, b't', Some(b"a window")).as_slice()).unwrap();
         }
         transaction.commit().unwrap();
         old
@@ -172,7 +190,7 @@ fn a_file_of_schema_1_keeps_its_records_and_takes_the_counter_in() {
         let loaded = old.open().unwrap();
         assert_eq!((session(&loaded), counter(&loaded), loaded.clean), (&b"a session"[..], Some(2048), false));
         assert_eq!(loaded.cursor, Some(Cursor { device: 1, inode: 2, length: 3 }));
-        assert_eq!((old.schema(), old.has_counter_file()), (vec![4], false));
+        assert_eq!((old.schema(), old.has_counter_file()), (vec![5], false));
     }
 }
 
@@ -180,14 +198,14 @@ fn a_file_of_schema_1_keeps_its_records_and_takes_the_counter_in() {
 fn one_without_a_counter_has_none_afterwards() {
     let old = Old::new().with_database();
     let loaded = old.open().unwrap();
-    assert_eq!((session(&loaded), counter(&loaded), old.schema()), (&b"a session"[..], None, vec![4]));
+    assert_eq!((session(&loaded), counter(&loaded), old.schema()), (&b"a session"[..], None, vec![5]));
 }
 
 #[test]
 fn a_counter_without_a_database_is_taken_in_and_sealed_where_there_is_a_key() {
     let old = Old::new().with_counter("00000000000000003072\n");
     assert_eq!(counter(&old.open().unwrap()), Some(3072));
-    assert_eq!((old.schema(), old.has_counter_file()), (vec![4], false));
+    assert_eq!((old.schema(), old.has_counter_file()), (vec![5], false));
     for old in [Old::new(), Old::new().with_database()].map(|old| old.with_counter("00000000000000003072\n")) {
         let key = key(old.0.path());
         assert_eq!(counter(&old.open_with(Some(&key)).unwrap()), Some(3072));
@@ -213,7 +231,7 @@ fn a_kill_between_two_steps_costs_nothing() {
     let old = Old::new().with_counter("00000000000000002048\n");
     Tables::create(&old.database(), None).unwrap();
     assert_eq!(old.schema(), [1]);
-    assert_eq!((counter(&old.open().unwrap()), old.schema()), (Some(2048), vec![4]));
+    assert_eq!((counter(&old.open().unwrap()), old.schema()), (Some(2048), vec![5]));
 }
 
 #[test]
@@ -224,6 +242,11 @@ fn a_file_of_schema_2_keeps_its_records_sealed_or_not_and_gets_a_log() {
 #[test]
 fn a_file_of_schema_3_keeps_what_counts_of_its_windows() {
     is_brought_to_ours(Old::with_schema_3, &[(b"t", b"a window"), (b"v", b"the last"), (b"w", b"a new one")]);
+}
+
+#[test]
+fn a_file_of_schema_4_keeps_what_counts_in_its_log() {
+    is_brought_to_ours(Old::with_schema_4, &[(b"t", b"a window"), (b"v", b"the last"), (b"w", b"a new one")]);
 }
 
 fn is_brought_to_ours(with: impl Fn(Old, Option<&StateKey>) -> Old, windows: &[(&[u8], &[u8])]) {
@@ -240,7 +263,7 @@ fn is_brought_to_ours(with: impl Fn(Old, Option<&StateKey>) -> Old, windows: &[(
             assert_eq!((&found[..], loaded.records.len()), (windows, windows.len() + 2));
             assert_eq!(loaded.cursor, Some(Cursor { device: 1, inode: 2, length: 3 }));
             // Which an earlier program refuses: it would not see them.
-            assert_eq!(old.schema(), [4]);
+            assert_eq!(old.schema(), [5]);
             let database = Database::open(old.database()).unwrap();
             let records = database.begin_read().unwrap().open_table(RECORDS_1).unwrap();
             assert_eq!(records.len().unwrap(), 2, "no window");
@@ -255,7 +278,7 @@ fn one_that_was_not_sealed_is_brought_to_ours_and_sealed_at_once() {
     let old = Old::new().with_schema_2(None);
     for _ in 0..2 {
         let loaded = old.open_with(Some(&key(place.path()))).unwrap();
-        assert_eq!((session(&loaded), counter(&loaded), old.schema()), (&b"a session"[..], Some(2048), vec![4]));
+        assert_eq!((session(&loaded), counter(&loaded), old.schema()), (&b"a session"[..], Some(2048), vec![5]));
     }
 }
 

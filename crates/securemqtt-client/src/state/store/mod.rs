@@ -178,7 +178,7 @@ impl Store {
     }
 
     /// Reads one record, as everything submitted so far leaves it: `None` where there is none. A batch that waits does not
-    /// delay it.
+    /// delay it. Windows are read at the start, and not here.
     ///
     /// # Errors
     /// If the disk cannot be read: why. Later it may.

@@ -8,8 +8,6 @@ use securemqtt_core::record::{Change, Table};
 use tokio::sync::oneshot;
 use zeroize::Zeroizing;
 
-use super::tables::record_key;
-use super::windows;
 use super::{Batch, Cursor, Ticket, log};
 
 /// The bytes of a record: secrets, perhaps.
@@ -35,7 +33,7 @@ impl Pending {
         let Batch { changes, windows, cursor, clean } = batch;
         for Change { table, key, value } in changes {
             if log::takes(table) {
-                self.windows.push(&[&[table as u8], &key], value.as_deref().map(Vec::as_slice));
+                self.windows.push(0, &[&[table as u8], &key], value.as_deref().map(Vec::as_slice));
             } else {
                 self.changes.insert((table, key), value);
             }
@@ -52,15 +50,7 @@ impl Pending {
 
     /// Answers a read of what is changed here; gives any other back.
     pub(super) fn answer(&self, fetch: Fetch) -> Option<Fetch> {
-        let (table, key) = &fetch.place;
-        let value = if log::takes(*table) {
-            // They are ours: whole.
-            let window = windows::last(self.windows.bytes(), &record_key(*table, key)).ok().flatten();
-            window.map(|(_, value)| value.map(|bytes| Value::new(bytes.to_vec())))
-        } else {
-            self.changes.get(&fetch.place).cloned()
-        };
-        let Some(value) = value else { return Some(fetch) };
+        let Some(value) = self.changes.get(&fetch.place).cloned() else { return Some(fetch) };
         fetch.answer(Ok(value));
         None
     }

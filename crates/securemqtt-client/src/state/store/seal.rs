@@ -111,7 +111,7 @@ fn copy(from: &Database, to: &Database, with: &StateKey) -> Result<(), redb::Err
         }
         let mut windows = Packed::default();
         log::visit(&reading, |key, value| {
-            windows.push(&[key], Some(&seal(with, key, value)?));
+            windows.push(0, &[key], Some(&seal(with, key, value)?));
             Ok(())
         })?;
         log::write_anew(&writing, &[], windows.bytes())?;

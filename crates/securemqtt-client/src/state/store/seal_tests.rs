@@ -48,13 +48,14 @@ async fn what_is_sealed_opens_with_its_key_only_and_shows_nothing() {
     let (ours, other) = (key(directory, "ours"), key(directory, "other"));
     let (mut store, _) = open(directory, Some(&ours)).unwrap();
     for number in 0..100_u8 {
-        store.submit(put(&[number], SECRET));
+        let table = if number % 2 == 0 { Table::Topic } else { Table::Peer };
+        store.submit(put_in(table, &[number], SECRET));
         let ticket = store.submit(segment());
         if number % 10 == 0 {
             store.reached(ticket).await;
         }
     }
-    let read = store.fetch(Table::Topic, vec![3]).await.unwrap().unwrap();
+    let read = store.fetch(Table::Peer, vec![3]).await.unwrap().unwrap();
     assert_eq!(read[..], *SECRET);
     store.close().unwrap();
     assert_eq!(count(directory, SECRET), 0);
@@ -62,8 +63,8 @@ async fn what_is_sealed_opens_with_its_key_only_and_shows_nothing() {
 
     let (store, loaded) = open(directory, Some(&ours)).unwrap();
     assert_eq!(loaded.records.len(), 100);
-    assert_eq!(value(&loaded, &[99]), SECRET);
-    let read = store.fetch(Table::Topic, vec![3]).await.unwrap().unwrap();
+    assert_eq!([98, 99].map(|number| value(&loaded, &[number])), [SECRET, SECRET]);
+    let read = store.fetch(Table::Peer, vec![3]).await.unwrap().unwrap();
     assert_eq!(read[..], *SECRET);
     drop(store);
     let refused = open(directory, None).unwrap_err();
@@ -163,6 +164,29 @@ fn a_sealed_window_opens_as_its_own_only() {
         log.insert(0, entry.as_slice()).unwrap();
     });
     is_refused_as_changed(directory, &ours);
+}
+
+/// Of most changes of a window the engine says its place only: its key is sealed with it all the same.
+#[tokio::test]
+async fn a_window_that_is_said_by_its_place_is_sealed_as_its_own() {
+    let directory = tempfile::tempdir().unwrap();
+    let directory = directory.path();
+    let ours = key(directory, "ours");
+    let (mut store, _) = open(directory, Some(&ours)).unwrap();
+    for (place, key, value) in
+        [(1, b"a", &b"1"[..]), (2, b"b", b"2"), (1, b"", b"3"), (2, b"", SECRET)] as [(u32, &[u8], &[u8]); 4]
+    {
+        let named = [&[Table::Topic as u8], key];
+        let mut windows = Packed::default();
+        windows.push(place, if key.is_empty() { &[] } else { &named }, Some(value));
+        // Each in a transaction of its own.
+        let ticket = store.submit(Batch { windows, ..Batch::default() });
+        store.reached(ticket).await;
+    }
+    store.close().unwrap();
+    assert_eq!(count(directory, SECRET), 0);
+    let (_, loaded) = open(directory, Some(&ours)).unwrap();
+    assert_eq!((value(&loaded, b"a"), value(&loaded, b"b"), loaded.records.len()), (b"3".to_vec(), SECRET.to_vec(), 2));
 }
 
 fn change(directory: &Path, change: impl FnOnce(&WriteTransaction)) {

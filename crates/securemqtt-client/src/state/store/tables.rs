@@ -1,24 +1,24 @@
 //! The tables of the database.
 
 use std::borrow::Cow;
+use std::io;
 use std::path::Path;
 
 use redb::{Database, ReadableDatabase as _, ReadableTable as _, TableDefinition, WriteTransaction};
-use securemqtt_core::packed::Packed;
+use securemqtt_core::packed::{Packed, PackedChange, unpack};
 use securemqtt_core::record::{Record, Table};
 use zeroize::Zeroizing;
 
 use super::file::{self, Trouble, guarded};
 use super::log::{self, Extent, LOG};
 use super::queue::{Pending, Place, Value};
-use super::windows;
 use super::{Cursor, Loaded, StateError, StateKey, migrate, seal};
 
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 /// All but the windows, by the number of the table and the key in it.
 pub(super) const RECORDS: TableDefinition<'_, &[u8], &[u8]> = TableDefinition::new("records");
 /// The version of the tables here.
-pub(super) const SCHEMA: u8 = 4;
+pub(super) const SCHEMA: u8 = 5;
 
 /// An open database, and the key that it is sealed with.
 pub(super) struct Tables {
@@ -91,27 +91,25 @@ impl Tables {
         log::append(transaction, self.log, &self.entry(&batch.windows)?)
     }
 
-    /// Windows as the log has them: sealed, where the state is.
+    /// Windows as the log has them: sealed, where the state is, for which all of them have keys.
     fn entry<'a>(&self, windows: &'a Packed) -> Result<Cow<'a, [u8]>, redb::Error> {
         if self.key.is_none() {
             return Ok(Cow::Borrowed(windows.bytes()));
         }
         let mut sealed = Packed::default();
-        for (key, value) in windows::changes([windows.bytes()])? {
+        for change in unpack(windows.bytes()) {
+            let PackedChange { key, value, .. } = change.map_err(io::Error::other)?;
             let value = value.map(|value| self.stored(key, value)).transpose()?;
-            sealed.push(&[key], value.as_deref());
+            sealed.push(0, &[key], value.as_deref());
         }
         Ok(Cow::Owned(sealed.into_bytes()))
     }
 
-    /// One record.
+    /// One record, which is no window.
     pub(super) fn fetch(&self, (table, key): &Place) -> Result<Option<Value>, String> {
         let key = record_key(*table, key);
         let stored = guarded(|| {
             let transaction = self.database.begin_read()?;
-            if log::takes(*table) {
-                return log::get(&transaction, &key);
-            }
             let stored = transaction.open_table(RECORDS)?.get(&*key)?;
             Ok(stored.map(|stored| stored.value().to_vec()))
         });

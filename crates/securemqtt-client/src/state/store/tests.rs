@@ -80,19 +80,20 @@ fn of_several_changes_to_a_record_only_the_last_is_kept() {
 async fn a_read_sees_everything_submitted_before_it() {
     let directory = tempfile::tempdir().unwrap();
     let (mut store, _) = open(directory.path()).unwrap();
-    let read = |store: &Store, key: u32| store.fetch(Table::Topic, key.to_be_bytes().to_vec());
+    let put = |key: u32, value: &[u8]| put_in(Table::Peer, &key.to_be_bytes(), value);
+    let read = |store: &Store, key: u32| store.fetch(Table::Peer, key.to_be_bytes().to_vec());
     assert_eq!(read(&store, 7).await, Ok(None));
     // Whether the batch waits, is under way or is done.
     for number in 0..300_u32 {
-        store.submit(put(&number.to_be_bytes(), &[1; 64]));
-        store.submit(put(&number.to_be_bytes(), &number.to_le_bytes()));
+        store.submit(put(number, &[1; 64]));
+        store.submit(put(number, &number.to_le_bytes()));
         let reading = read(&store, number);
         if number % 3 == 0 {
-            store.submit(put(&(number + 1).to_be_bytes(), b"later"));
+            store.submit(put(number + 1, b"later"));
         }
         assert_eq!(reading.await.unwrap().unwrap()[..], number.to_le_bytes());
     }
-    let remove = Change { table: Table::Topic, key: 7_u32.to_be_bytes().to_vec(), value: None };
+    let remove = Change { table: Table::Peer, key: 7_u32.to_be_bytes().to_vec(), value: None };
     store.submit(Batch { changes: vec![remove], ..Batch::default() });
     assert_eq!(read(&store, 7).await, Ok(None));
     let (reading, reading_on) = (read(&store, 8), read(&store, 9));
@@ -183,7 +184,7 @@ fn a_later_schema_is_refused_by_its_number() {
     transaction.commit().unwrap();
     drop(database);
     let error = open(directory.path()).err().unwrap().to_string();
-    assert!(error.contains("later version (schema 5, ours is 4)"), "{error}");
+    assert!(error.contains("later version (schema 6, ours is 5)"), "{error}");
 }
 
 #[test]

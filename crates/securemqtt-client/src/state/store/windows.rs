@@ -1,67 +1,131 @@
-//! Replay windows as they are stored: what an entry of the log says of them.
+//! Replay windows as they are stored: what the entries of the log say of them, taken together.
 
 use std::collections::HashMap;
 
 use securemqtt_core::packed::{PackedChange, unpack};
+use securemqtt_core::wire::WireError;
 
-/// What is said of records: each once, by its key; none where it was removed.
-pub(super) type Changes<'a> = HashMap<&'a [u8], Option<&'a [u8]>>;
-
-/// The last change of each record in some entries, of which the later count.
-pub(super) fn changes<'a>(entries: impl IntoIterator<Item = &'a [u8]>) -> Result<Changes<'a>, redb::Error> {
-    entries.into_iter().flat_map(each).collect()
+/// One window, by what was said of it last.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Window<'a> {
+    /// What the engine calls it; 0 where it has not said so, or calls another one that since.
+    pub(super) place: u32,
+    pub(super) key: &'a [u8],
+    pub(super) value: &'a [u8],
 }
 
-/// The last change of one record in an entry, if there is any.
-pub(super) fn last<'a>(entry: &'a [u8], key: &[u8]) -> Result<Option<PackedChange<'a>>, redb::Error> {
-    each(entry).try_fold(None, |found, change| {
-        let change = change?;
-        Ok(if change.0 == key { Some(change) } else { found })
-    })
+/// All windows, in the order in which they were named.
+#[derive(Debug, Default)]
+pub(super) struct Windows<'a> {
+    all: Vec<PackedChange<'a>>,
+    by_key: HashMap<&'a [u8], usize>,
+    /// Most of what is said is found by this, and no key is compared.
+    by_place: HashMap<u32, usize>,
 }
 
-fn each(entry: &[u8]) -> impl Iterator<Item = Result<PackedChange<'_>, redb::Error>> {
-    unpack(entry)
-        .map(|change| change.map_err(|_| redb::Error::Corrupted("an entry of its log is cut short".to_owned())))
+impl<'a> Windows<'a> {
+    /// What some entries say, of which the later count.
+    pub(super) fn of(entries: impl IntoIterator<Item = &'a [u8]>) -> Result<Self, redb::Error> {
+        let mut windows = Self::default();
+        for change in entries.into_iter().flat_map(unpack) {
+            let said = change.and_then(|change| windows.say(change));
+            said.map_err(|why| redb::Error::Corrupted(format!("an entry of its log cannot be read: {why}")))?;
+        }
+        Ok(windows)
+    }
+
+    /// Those that there are: of others it was said last that they are removed.
+    pub(super) fn iter(&self) -> impl Iterator<Item = Window<'a>> {
+        self.all.iter().filter_map(|&PackedChange { place, key, value }| Some(Window { place, key, value: value? }))
+    }
+
+    fn say(&mut self, change: PackedChange<'a>) -> Result<(), WireError> {
+        let at = match change.key {
+            [] => *self.by_place.get(&change.place).ok_or(WireError::Range)?,
+            key => self.name(change.place, key),
+        };
+        self.all[at].value = change.value;
+        Ok(())
+    }
+
+    /// Where the window of a key is, which has this place from now on, and nobody else has.
+    fn name(&mut self, place: u32, key: &'a [u8]) -> usize {
+        let at = *self.by_key.entry(key).or_insert(self.all.len());
+        if at == self.all.len() {
+            self.all.push(PackedChange { place: 0, key, value: None });
+        }
+        let before = self.all[at].place;
+        if place != 0 && place != before {
+            self.by_place.remove(&before);
+            if let Some(other) = self.by_place.insert(place, at) {
+                self.all[other].place = 0;
+            }
+            self.all[at].place = place;
+        }
+        at
+    }
 }
 
 #[cfg(test)]
 #[expect(clippy::unwrap_used, reason = "tests")]
 mod tests {
     use securemqtt_core::packed::Packed;
-    use securemqtt_core::record::Table;
 
     use super::*;
 
-    const TOPIC: &[u8] = &[Table::Topic as u8];
+    /// A place, a key and a value.
+    type Said<'a> = (u32, &'a [u8], Option<&'a [u8]>);
 
-    #[test]
-    fn the_last_of_each_counts_and_a_removal_is_one() {
-        let mut windows = Packed::default();
-        for (key, value) in
-            [(b"a", Some(&b"1"[..])), (b"b", Some(b"")), (b"a", Some(b"23")), (b"c", Some(b"4")), (b"c", None)]
-        {
-            windows.push(&[TOPIC, key], value);
+    fn packed(said: &[Said<'_>]) -> Vec<u8> {
+        let mut packed = Packed::default();
+        for (place, key, value) in said {
+            packed.push(*place, &[key], *value);
         }
-        let place = |key: &[u8]| [TOPIC, key].concat();
-        let (a, b, c) = (place(b"a"), place(b"b"), place(b"c"));
-        let want = [(&a[..], Some(&b"23"[..])), (&b, Some(b"")), (&c, None)];
-        assert_eq!(windows.number(), 5);
-        assert_eq!(changes([windows.bytes()]).unwrap(), want.into());
-        let last = |key: &[u8]| last(windows.bytes(), key).unwrap();
-        assert_eq!(last(&a), Some((&a[..], Some(&b"23"[..]))));
-        assert_eq!(last(&c), Some((&c[..], None)));
-        assert_eq!(last(&place(b"d")), None);
-        assert_eq!(last(&[&[Table::Run as u8], &b"a"[..]].concat()), None, "another table's");
+        packed.into_bytes()
+    }
+
+    fn check(said: &[Said<'_>], want: &[(u32, &[u8], &[u8])]) {
+        // In one entry, and each in one of its own.
+        let each: Vec<_> = said.iter().map(|said| packed(&[*said])).collect();
+        for entries in [vec![packed(said)], each] {
+            let windows = Windows::of(entries.iter().map(Vec::as_slice)).unwrap();
+            let found: Vec<_> = windows.iter().map(|window| (window.place, window.key, window.value)).collect();
+            assert_eq!(found, want);
+        }
     }
 
     #[test]
-    fn an_entry_that_is_cut_short_is_damage() {
-        let mut windows = Packed::default();
-        windows.push(&[TOPIC, b"key"], Some(b"value"));
-        let whole = windows.bytes();
+    fn the_last_that_is_said_of_each_counts_and_a_removal_is_that_too() {
+        let removed = [(7, &b"c"[..], Some(&b"4"[..])), (7, b"", None), (0, b"d", Some(b"5")), (0, b"d", None)];
+        check(&removed, &[]);
+        let said =
+            [(0, &b"a"[..], Some(&b"1"[..])), (9, b"b", Some(b"")), (0, b"a", Some(b"23")), (9, b"", Some(b"6"))];
+        check(&said, &[(0, b"a", b"23"), (9, b"b", b"6")]);
+        // One that comes again after its removal.
+        check(&[(1, b"a", Some(b"1")), (1, b"", None), (2, b"a", Some(b"2"))], &[(2, b"a", b"2")]);
+    }
+
+    #[test]
+    fn after_a_start_places_are_given_anew() {
+        let before = [(1, &b"a"[..], Some(&b"1"[..])), (2, b"b", Some(b"2")), (3, b"c", Some(b"3"))];
+        // They change places; the third has none yet, and keeps what was said of it.
+        let since =
+            [(1, &b"b"[..], Some(&b"4"[..])), (2, b"a", Some(b"5")), (1, b"", Some(b"6")), (2, b"", Some(b"7"))];
+        check(&[before, since[..3].try_into().unwrap()].concat(), &[(2, b"a", b"5"), (1, b"b", b"6"), (3, b"c", b"3")]);
+        check(&[&before[..], &since].concat(), &[(2, b"a", b"7"), (1, b"b", b"6"), (3, b"c", b"3")]);
+        // One that had a place before takes another's.
+        check(&[before[0], before[1], (2, b"a", Some(b"8"))], &[(2, b"a", b"8"), (0, b"b", b"2")]);
+        // Its old place is nobody's, and takes nothing from it when it is given away.
+        check(&[before[0], (2, b"a", Some(b"8")), (1, b"d", Some(b"9"))], &[(2, b"a", b"8"), (1, b"d", b"9")]);
+    }
+
+    #[test]
+    fn an_entry_that_is_cut_short_or_of_an_unknown_place_is_damage() {
+        let whole = packed(&[(1, b"key", Some(b"value"))]);
         for length in 1..whole.len() {
-            assert!(changes([&whole[..length]]).is_err(), "{length} of {} bytes", whole.len());
+            assert!(Windows::of([&whole[..length]]).is_err(), "{length} of {} bytes", whole.len());
         }
+        let of_another = packed(&[(2, b"", Some(b"value"))]);
+        assert!(Windows::of([&whole[..], &of_another]).unwrap_err().to_string().contains("cannot be read"));
     }
 }

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
+use securemqtt_core::packed::Places;
 use tokio::sync::watch;
 
 use super::StateKey;
@@ -22,6 +23,8 @@ pub(super) struct Writer {
     tables: Option<Tables>,
     shared: Arc<Shared>,
     news: watch::Sender<News>,
+    /// Whose the places are that the engine gave: a window is sealed with its key.
+    places: Places,
 }
 
 /// What to do next: first the reads, then the batch.
@@ -38,14 +41,17 @@ impl Writer {
         shared: Arc<Shared>,
         news: watch::Sender<News>,
     ) -> Self {
-        Self { path, key, tables: Some(tables), shared, news }
+        Self { path, key, tables: Some(tables), shared, news, places: Places::default() }
     }
 
     /// Until all is stored and the end has come.
     pub(super) fn run(mut self) -> Result<(), String> {
         while let Some(Work { reads, batch }) = self.next() {
             self.read(reads, None);
-            if let Some((batch, last)) = batch {
+            if let Some((mut batch, last)) = batch {
+                if self.key.is_some() {
+                    batch.windows = self.places.spell_out(&batch.windows).map_err(|why| why.to_string())?;
+                }
                 self.store(&batch)?;
                 self.news.send_modify(|news| news.durable = last);
             }
@@ -142,13 +148,13 @@ mod tests {
     const PATIENCE: Duration = Duration::from_secs(10);
 
     fn put(key: &[u8]) -> Batch {
-        let change = Change { table: Table::Topic, key: key.to_vec(), value: Some(key.to_vec().into()) };
+        let change = Change { table: Table::Peer, key: key.to_vec(), value: Some(key.to_vec().into()) };
         Batch { changes: vec![change], ..Batch::default() }
     }
 
     async fn fetch(shared: &Shared, key: &[u8]) -> Found {
         let (to, from) = oneshot::channel();
-        shared.fetch(Fetch::new((Table::Topic, key.to_vec()), to));
+        shared.fetch(Fetch::new((Table::Peer, key.to_vec()), to));
         tokio::time::timeout(PATIENCE, from).await.unwrap().unwrap()
     }
 
@@ -166,7 +172,14 @@ mod tests {
 
     fn on_a_bad_disk(path: &Path, shared: &Arc<Shared>) -> (Writer, news::Reader) {
         let (told, news) = watch::channel(News::default());
-        let writer = Writer { path: path.to_owned(), key: None, tables: None, shared: Arc::clone(shared), news: told };
+        let writer = Writer {
+            path: path.to_owned(),
+            key: None,
+            tables: None,
+            shared: Arc::clone(shared),
+            news: told,
+            places: Places::default(),
+        };
         (writer, news::Reader::new(news))
     }
 
