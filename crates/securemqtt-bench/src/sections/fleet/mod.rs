@@ -1,7 +1,9 @@
 //! From one publisher to ten thousand, multiplexed, on one subscriber: first handshakes, memory, ticks, readings, and a
 //! restart of the broker.
 
+mod flat;
 mod numbers;
+mod pair;
 mod voyage;
 
 use super::{Bench, progress};
@@ -11,7 +13,7 @@ use crate::stats::{Summary, cell, count, whole};
 use crate::table::Table;
 use numbers::Voyage;
 
-pub(super) use voyage::CONNECTIONS;
+pub(super) use pair::CONNECTIONS;
 
 const FLEETS: [usize; 5] = [1, 10, 100, 1_000, 10_000];
 const QUICK_FLEETS: [usize; 3] = [1, 10, 50];
@@ -57,7 +59,7 @@ pub(super) fn sections(bench: &Bench) -> Vec<Section> {
     steady.table(&steady_table(fleets, &voyages));
     draw(bench, fleets, &voyages, &mut steady);
     broken.table(&broken_table(fleets, &voyages));
-    vec![steady, broken]
+    vec![steady, flat::section(bench), broken]
 }
 
 fn introduce(bench: &Bench, steady: &mut Section, broken: &mut Section) {
