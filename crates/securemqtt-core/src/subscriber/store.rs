@@ -51,8 +51,8 @@ pub(super) struct Dirty {
     written: bool,
     /// What was written already: those windows, and what removes the records whose object is gone, which may be stored.
     ready: Changes,
-    /// How often changes were taken, as far as that matters.
-    round: u32,
+    /// How often changes were taken, as far as that matters: one that was written in a round of the same number long ago is listed.
+    round: u16,
     /// The last place that was given to a window.
     last_place: u32,
 }

@@ -62,7 +62,7 @@ pub(super) enum Noted {
     #[default]
     No,
     /// Its record was written in this round; in any other, there is no change since. A change after it is noted again.
-    Written(u32),
+    Written(u16),
     /// It is in the list of topics whose records are to be written.
     Listed,
 }
