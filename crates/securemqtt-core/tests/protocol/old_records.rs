@@ -110,7 +110,8 @@ fn windows_gaps_and_parked_frames_of_version_1_go_on() {
 fn a_version_that_is_yet_to_come_is_refused() {
     let old = old();
     for at in 0..old.records.len() {
-        for version in [0, 4, 255] {
+        let later = if old.records[at].table == Table::Topic { 4 } else { 3 };
+        for version in [0, later, 255] {
             let mut records = old.records.clone();
             records[at].value[0] = version;
             let trust = Trust::new(TrustMode::Strict, key(2).public().id(), known(&[("pub", &key(1))]), Vec::new());

@@ -16,7 +16,7 @@ use redb::{AccessGuard, ReadTransaction, ReadableTable, TableDefinition, WriteTr
 use securemqtt_core::packed::{Packed, PackedChange};
 use securemqtt_core::record::Table;
 
-use super::windows::{Window, Windows};
+use super::windows::Windows;
 
 /// Entries, by the order in which they were stored.
 pub(super) const LOG: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("log");
@@ -47,7 +47,7 @@ impl Extent {
         Ok(Self {
             next: log.last()?.map_or(0, |(number, _)| number.value() + 1),
             bytes: logged.entries().map(<[u8]>::len).sum(),
-            counted: Windows::of(logged.entries())?.iter().map(length).sum(),
+            counted: Windows::of(logged.entries())?.iter().map(PackedChange::packed_len).sum(),
         })
     }
 
@@ -101,17 +101,12 @@ pub(super) fn write_anew(transaction: &WriteTransaction, older: &[u8], newer: &[
     Ok(Extent { counted: extent.bytes, ..extent })
 }
 
-/// Bytes of a window in an entry.
-fn length(Window { place, key, value }: Window<'_>) -> usize {
-    PackedChange { place, key, value: Some(value) }.packed_len()
-}
-
 /// Windows as entries.
 fn cut(windows: &Windows<'_>) -> Vec<Packed> {
     let mut entries = Vec::new();
     let mut entry = Packed::default();
-    for Window { place, key, value } in windows.iter() {
-        entry.push(place, &[key], Some(value));
+    for PackedChange { place, key, value } in windows.iter() {
+        entry.push(*place, &[key], *value);
         if entry.bytes().len() >= ENTRY {
             entries.push(std::mem::take(&mut entry));
         }
@@ -129,5 +124,6 @@ pub(super) fn visit(
 ) -> Result<(), redb::Error> {
     let log = transaction.open_table(LOG)?;
     let logged = Logged::read(&log)?;
-    Windows::of(logged.entries())?.iter().try_for_each(|window| each(window.key, window.value))
+    let windows = Windows::of(logged.entries())?;
+    windows.iter().try_for_each(|window| window.value.map_or(Ok(()), |value| each(window.key, value)))
 }

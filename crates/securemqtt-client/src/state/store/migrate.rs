@@ -51,8 +51,7 @@ pub(super) fn to_ours(database: &Database, path: &Path) -> Result<(), StateError
             take_counter(database, path)?;
             gather_windows(database, path)?;
         }
-        Some([WITHOUT_LOG | WINDOWS_IN_PLACES]) => gather_windows(database, path)?,
-        Some([KEYS_ONLY]) => mark_as_ours(database, path)?,
+        Some([WITHOUT_LOG | WINDOWS_IN_PLACES | KEYS_ONLY]) => gather_windows(database, path)?,
         Some([SCHEMA]) => {}
         other => return Err(StateError::Database { path: path.to_owned(), why: refusal(other) }),
     }
@@ -108,15 +107,6 @@ fn gather_windows(database: &Database, path: &Path) -> Result<(), StateError> {
         Ok(transaction.commit()?)
     });
     gathered.map_err(|trouble| trouble.of(path))
-}
-
-fn mark_as_ours(database: &Database, path: &Path) -> Result<(), StateError> {
-    let marked = guarded(|| {
-        let transaction = database.begin_write()?;
-        transaction.open_table(META)?.insert("schema", [SCHEMA].as_slice())?;
-        Ok(transaction.commit()?)
-    });
-    marked.map_err(|trouble| trouble.of(path))
 }
 
 fn is_window(key: &[u8]) -> bool {

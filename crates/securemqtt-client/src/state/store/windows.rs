@@ -5,18 +5,10 @@ use std::collections::HashMap;
 use securemqtt_core::packed::{PackedChange, unpack};
 use securemqtt_core::wire::WireError;
 
-/// One window, by what was said of it last.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Window<'a> {
-    /// What the engine calls it; 0 where it has not said so, or calls another one that since.
-    pub(super) place: u32,
-    pub(super) key: &'a [u8],
-    pub(super) value: &'a [u8],
-}
-
 /// All windows, in the order in which they were named.
 #[derive(Debug, Default)]
 pub(super) struct Windows<'a> {
+    /// What was said of each last, as one change. Its place is 0 where the engine has not named it, or calls another one that since.
     all: Vec<PackedChange<'a>>,
     by_key: HashMap<&'a [u8], usize>,
     /// Most of what is said is found by this, and no key is compared.
@@ -35,8 +27,8 @@ impl<'a> Windows<'a> {
     }
 
     /// Those that there are: of others it was said last that they are removed.
-    pub(super) fn iter(&self) -> impl Iterator<Item = Window<'a>> {
-        self.all.iter().filter_map(|&PackedChange { place, key, value }| Some(Window { place, key, value: value? }))
+    pub(super) fn iter(&self) -> impl Iterator<Item = &PackedChange<'a>> {
+        self.all.iter().filter(|window| window.value.is_some())
     }
 
     fn say(&mut self, change: PackedChange<'a>) -> Result<(), WireError> {
@@ -89,7 +81,8 @@ mod tests {
         let each: Vec<_> = said.iter().map(|said| packed(&[*said])).collect();
         for entries in [vec![packed(said)], each] {
             let windows = Windows::of(entries.iter().map(Vec::as_slice)).unwrap();
-            let found: Vec<_> = windows.iter().map(|window| (window.place, window.key, window.value)).collect();
+            let found: Vec<_> =
+                windows.iter().map(|window| (window.place, window.key, window.value.unwrap())).collect();
             assert_eq!(found, want);
         }
     }
